@@ -1,0 +1,21 @@
+//! The words of rkt: names, digests, manifests, the plan.
+//!
+//! Pure data. Nothing here opens a file, asks the kernel or reads a clock, so a
+//! manifest can be checked in a fuzzer, a test or an editor.
+
+pub mod capability;
+pub mod codec;
+pub mod digest;
+pub mod error;
+pub mod image;
+pub mod manifest;
+pub mod name;
+pub mod plan;
+pub mod quantity;
+pub mod signal;
+pub mod uuid;
+
+pub use digest::Digest;
+pub use error::Error;
+pub use name::{AppName, PodName, VolumeName};
+pub use uuid::Uuid;

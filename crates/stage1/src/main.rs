@@ -1,0 +1,2 @@
+//! stage1
+fn main() {}
