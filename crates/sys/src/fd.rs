@@ -1,1 +1,138 @@
-//! fd
+//! Descriptors: close_range, close-on-exec, memfd.
+
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::io;
+
+/// Turns a raw result into the errno way.
+pub(crate) fn check(result: libc::c_long) -> io::Result<libc::c_long> {
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
+}
+
+/// Takes a descriptor that was inherited by number (from a plan, or after exec).
+///
+/// # Errors
+/// `EBADF` when it is not open, or is one of 0, 1, 2.
+pub fn inherit(number: RawFd) -> io::Result<OwnedFd> {
+    if number < 3 {
+        return Err(io::Error::from_raw_os_error(libc::EBADF));
+    }
+    // SAFETY: F_GETFD takes two integers and touches no memory; a closed number gives EBADF.
+    check(unsafe { libc::fcntl(number, libc::F_GETFD) }.into())?;
+    // SAFETY: it is open (checked above), was handed to this process by number for this one
+    // owner, and the caller takes each number once.
+    let fd = unsafe { OwnedFd::from_raw_fd(number) };
+    rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC)?;
+    Ok(fd)
+}
+
+/// Lets a descriptor live on across exec, and gives its number.
+///
+/// # Errors
+/// `EBADF` cannot happen for an owned descriptor.
+pub fn keep_on_exec(fd: BorrowedFd<'_>) -> io::Result<RawFd> {
+    rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty())?;
+    Ok(fd.as_raw_fd())
+}
+
+/// The number of a descriptor, for a record or a `/proc/self/fd` path.
+pub fn number(fd: impl AsFd) -> RawFd {
+    fd.as_fd().as_raw_fd()
+}
+
+/// Closes every descriptor from `first` on but the ones in `keep` (`close_range(2)`, Linux 5.9).
+///
+/// For use right after a fork: the owners of the closed numbers are copies that nobody drops,
+/// because the child ends by exec or `_exit`.
+///
+/// # Errors
+/// `ENOSYS` before 5.9.
+pub fn close_all_but(first: u32, keep: &mut [RawFd]) -> io::Result<()> {
+    keep.sort_unstable();
+    let mut from = first;
+    for number in keep.iter().filter_map(|n| u32::try_from(*n).ok()) {
+        if number < from {
+            continue;
+        }
+        if number > from {
+            close_range(from, number - 1)?;
+        }
+        from = number + 1;
+    }
+    close_range(from, u32::MAX)
+}
+
+fn close_range(first: u32, last: u32) -> io::Result<()> {
+    // SAFETY: integers only. Numbers closed here belong to copies of owners that are never
+    // dropped (see `close_all_but`).
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) })?;
+    Ok(())
+}
+
+/// Marks every descriptor from `first` on close-on-exec (`CLOSE_RANGE_CLOEXEC`, Linux 5.11).
+///
+/// # Errors
+/// `EINVAL` before 5.11.
+pub fn cloexec_from(first: u32) -> io::Result<()> {
+    const CLOEXEC: u32 = 4;
+    // SAFETY: integers only; nothing is closed now.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, CLOEXEC) })?;
+    Ok(())
+}
+
+/// A sealed memory file with these bytes, offset at the start: nobody can change it any more.
+///
+/// # Errors
+/// `ENOMEM`, `EMFILE`.
+pub fn sealed_memfd(name: &str, bytes: &[u8]) -> io::Result<OwnedFd> {
+    use rustix::fs::{MemfdFlags, SealFlags, SeekFrom};
+    let fd = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let n = rustix::io::write(&fd, rest)?;
+        rest = rest.get(n..).unwrap_or(&[]);
+    }
+    rustix::fs::seek(&fd, SeekFrom::Start(0))?;
+    rustix::fs::fcntl_add_seals(
+        &fd,
+        SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE,
+    )?;
+    Ok(fd)
+}
+
+/// Reads a descriptor to its end, at most `limit` bytes.
+///
+/// # Errors
+/// `EFBIG` when there is more.
+pub fn read_all(fd: BorrowedFd<'_>, limit: usize) -> io::Result<Vec<u8>> {
+    let mut out = Vec::new();
+    let mut buffer = [0u8; 8192];
+    loop {
+        let n = match rustix::io::read(fd, &mut buffer) {
+            Ok(0) => return Ok(out),
+            Ok(n) => n,
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(e) => return Err(e.into()),
+        };
+        if out.len() + n > limit {
+            return Err(io::Error::from_raw_os_error(libc::EFBIG));
+        }
+        out.extend_from_slice(buffer.get(..n).unwrap_or(&[]));
+    }
+}
+
+/// Puts a descriptor on number 0, 1 or 2 (`dup3(2)`), without close-on-exec.
+///
+/// # Errors
+/// `EBADF` when `fd` is not open.
+pub fn onto_stdio(fd: BorrowedFd<'_>, number: RawFd) -> io::Result<()> {
+    if fd.as_raw_fd() == number {
+        return Ok(rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty())?);
+    }
+    // SAFETY: integers only; what was open at 0, 1 or 2 is replaced, and no owner of those exists.
+    check(unsafe { libc::dup2(fd.as_raw_fd(), number) }.into())?;
+    Ok(())
+}
