@@ -1,1 +1,11 @@
-//! stage0
+//! Prepare a pod: a request in, a plan out, and the exec into stage1.
+//!
+//! Everything that needs the store, text of an image or a name is decided here. Refuses
+//! to do anything to the network or to a running pod.
+
+#![forbid(unsafe_code)]
+
+pub mod error;
+pub mod request;
+
+pub use error::Error;

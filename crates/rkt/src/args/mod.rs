@@ -1,0 +1,165 @@
+//! Words of the command line. Nothing here touches a file or asks the kernel.
+
+use crate::failure::{Failure, USAGE};
+use clap::Parser;
+use rkt_stage0::request::InsecureOptions;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// Options that every verb takes, before or after its name.
+///
+/// A verb's own struct takes them with `#[command(flatten)] globals: Globals`.
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Globals {
+    /// Directory of images and pods
+    #[arg(long, value_name = "DIR", default_value = DIR)]
+    pub(crate) dir: PathBuf,
+    /// Directory of pinned namespaces and locks
+    #[arg(long, value_name = "DIR", default_value = RUN_DIR, hide = true)]
+    pub(crate) run_dir: PathBuf,
+    /// Cgroup below which pods' cgroups are made
+    #[arg(long, value_name = "NAME", default_value = CGROUP_PARENT, hide = true)]
+    pub(crate) cgroup_parent: String,
+    /// Tell every step on stderr
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set,
+          hide_default_value = true, hide_possible_values = true)]
+    pub(crate) debug: bool,
+    /// No progress and no notes, errors only
+    #[arg(long)]
+    pub(crate) quiet: bool,
+    /// Checks to leave out: none,image,tls,http,pubkey,capabilities,paths,seccomp,all-fetch,all-run,all
+    #[arg(long, value_name = "LIST", value_parser = insecure, default_value = "none", hide_default_value = true)]
+    pub(crate) insecure_options: InsecureOptions,
+}
+
+/// Default of `--dir`.
+pub(crate) const DIR: &str = "/var/lib/rkt";
+/// Default of `--run-dir`.
+pub(crate) const RUN_DIR: &str = "/run/rkt";
+/// Default of `--cgroup-parent`.
+pub(crate) const CGROUP_PARENT: &str = "rkt";
+
+fn insecure(text: &str) -> Result<InsecureOptions, rkt_spec::Error> {
+    InsecureOptions::parse(text)
+}
+
+/// How a verb prints.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    #[default]
+    Table,
+    /// One JSON value a line.
+    Json,
+    /// JSON on several lines.
+    JsonPretty,
+}
+
+/// Reads the words of a verb other than `run` (`words` begins after the verb's name).
+///
+/// `--help` is printed here and ends in `Err` with status 0.
+pub(crate) fn parse<T: Parser>(verb: &str, words: Vec<OsString>) -> Result<T, Failure> {
+    let argv = std::iter::once(OsString::from(format!("rkt {verb}"))).chain(words);
+    T::try_parse_from(argv).map_err(|error| {
+        if error.use_stderr() {
+            let text = error.render().to_string();
+            let text = text.strip_prefix("error: ").unwrap_or(&text);
+            Failure::new(USAGE, text.to_owned())
+        } else {
+            let _ = error.print();
+            Failure::silent(0)
+        }
+    })
+}
+
+/// The global options as the overview prints them.
+pub(crate) const GLOBAL_HELP: &str = "\
+\t--dir=DIR                 directory of images and pods (default /var/lib/rkt)
+\t--debug                   tell every step on stderr
+\t--quiet                   no progress and no notes, errors only
+\t--insecure-options=LIST   checks to leave out: none, image, tls, http, pubkey, capabilities,
+\t                          paths, seccomp, all-fetch, all-run, all
+";
+
+/// Where the verb stands: the first word that is neither an option nor an option's value.
+pub(crate) fn verb_position(argv: &[OsString]) -> Option<usize> {
+    let mut i = 0;
+    while let Some(word) = argv.get(i) {
+        let word = word.to_string_lossy();
+        if !word.starts_with('-') || word == "-" {
+            return Some(i);
+        }
+        if word == "--" {
+            return None;
+        }
+        let takes_next = !word.contains('=') && takes_value(&word);
+        i += if takes_next { 2 } else { 1 };
+    }
+    None
+}
+
+fn takes_value(word: &str) -> bool {
+    matches!(
+        word,
+        "--dir" | "--run-dir" | "--cgroup-parent" | "--insecure-options"
+    )
+}
+
+/// The candidate that `word` was probably meant to be: at most two slips of the keyboard away.
+pub(crate) fn nearest<'a>(
+    word: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
+    candidates
+        .into_iter()
+        .map(|c| (distance(word, c), c))
+        .filter(|(d, c)| *d <= 2 && *d < c.len().max(2) - 1)
+        .min_by_key(|(d, _)| *d)
+        .map(|(_, c)| c)
+}
+
+/// Levenshtein's distance, in bytes.
+fn distance(a: &str, b: &str) -> usize {
+    let b = b.as_bytes();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut left = i + 1;
+        let mut diagonal = i;
+        for (cell, y) in row.iter_mut().skip(1).zip(b) {
+            let best = (diagonal + usize::from(x != *y))
+                .min(*cell + 1)
+                .min(left + 1);
+            diagonal = std::mem::replace(cell, best);
+            left = best;
+        }
+        if let Some(first) = row.first_mut() {
+            *first = i + 1;
+        }
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_verb_is_the_first_word_that_is_no_options_value() {
+        let at = |line: &str| {
+            let argv: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
+            verb_position(&argv)
+        };
+        assert_eq!(at("run x"), Some(0));
+        assert_eq!(at("--debug --dir /x fetch y"), Some(3));
+        assert_eq!(at("--dir=/x list"), Some(1));
+        assert_eq!(at("--help"), None);
+    }
+
+    #[test]
+    fn slips_of_the_keyboard_are_recognised() {
+        assert_eq!(nearest("fecth", ["fetch", "list"]), Some("fetch"));
+        assert_eq!(nearest("zzzzzz", ["fetch", "list"]), None);
+    }
+}

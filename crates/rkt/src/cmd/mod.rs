@@ -1,0 +1,154 @@
+//! The verbs: one row each, one module each. Only the chosen row's parser is built.
+//!
+//! Exit statuses: 0, the app's own (`run`, `enter`), 125 when rkt fails in those two,
+//! 126 and 127 for a program that cannot be executed or found, 254 for wrong use and for
+//! failures of every other verb.
+
+mod cat_manifest;
+mod doctor;
+mod enter;
+mod fetch;
+mod gc;
+mod help;
+mod image;
+mod list;
+mod logs;
+mod rm;
+mod run;
+mod status;
+mod stop;
+mod version;
+
+use crate::failure::Failure;
+use std::ffi::OsString;
+
+/// A verb of the command line.
+pub(crate) struct Verb {
+    /// What is typed.
+    pub(crate) name: &'static str,
+    /// Other spellings.
+    pub(crate) aliases: &'static [&'static str],
+    /// Words put before the user's own (`images` is `image list`).
+    prefix: &'static [&'static str],
+    /// One line for the overview; empty hides the row.
+    pub(crate) about: &'static str,
+    /// Takes the words after the verb; the status to exit with.
+    run: fn(Vec<OsString>) -> Result<u8, Failure>,
+}
+
+/// A row with no aliases and no prefix.
+const fn verb(
+    name: &'static str,
+    aliases: &'static [&'static str],
+    about: &'static str,
+    run: fn(Vec<OsString>) -> Result<u8, Failure>,
+) -> Verb {
+    Verb {
+        name,
+        aliases,
+        prefix: &[],
+        about,
+        run,
+    }
+}
+
+/// Every verb, in the order of the overview.
+pub(crate) const VERBS: &[Verb] = &[
+    verb("run", &[], "Start a pod of one or more apps", run::run),
+    verb("list", &["ps"], "List pods", list::run),
+    verb("status", &[], "Tell the state of a pod", status::run),
+    verb("logs", &[], "Print what the apps of a pod wrote", logs::run),
+    verb(
+        "enter",
+        &["exec"],
+        "Run a program in an app, confined like the app",
+        enter::run,
+    ),
+    verb("stop", &[], "Stop pods", stop::run),
+    verb("rm", &[], "Remove stopped pods", rm::run),
+    verb("gc", &[], "Remove what old pods left", gc::run),
+    verb(
+        "cat-manifest",
+        &[],
+        "Print the manifest of a pod",
+        cat_manifest::run,
+    ),
+    verb(
+        "fetch",
+        &["pull"],
+        "Bring images into the store",
+        fetch::run,
+    ),
+    verb(
+        "image",
+        &[],
+        "List, show and remove images of the store",
+        image::run,
+    ),
+    verb(
+        "doctor",
+        &[],
+        "Tell what this host can and cannot give",
+        doctor::run,
+    ),
+    verb("version", &[], "Print the version", version::run),
+    verb("help", &[], "Print help about rkt or a verb", help::run),
+    Verb {
+        name: "images",
+        aliases: &[],
+        prefix: &["list"],
+        about: "",
+        run: image::run,
+    },
+    Verb {
+        name: "rmi",
+        aliases: &[],
+        prefix: &["rm"],
+        about: "",
+        run: image::run,
+    },
+];
+
+/// Finds the verb among the words and runs it with the others.
+pub(crate) fn dispatch(argv: Vec<OsString>) -> Result<u8, Failure> {
+    let at = crate::args::verb_position(&argv);
+    let Some(word) = at.and_then(|at| argv.get(at)) else {
+        return help::without_verb(&argv);
+    };
+    let word = word.to_string_lossy().into_owned();
+    let chosen = find(&word)?;
+    let mut words: Vec<OsString> = chosen.prefix.iter().map(OsString::from).collect();
+    words.extend(
+        argv.into_iter()
+            .enumerate()
+            .filter(|(i, _)| Some(*i) != at)
+            .map(|(_, w)| w),
+    );
+    (chosen.run)(words)
+}
+
+/// A verb by name, alias or unique beginning.
+pub(crate) fn find(word: &str) -> Result<&'static Verb, Failure> {
+    let exact = VERBS
+        .iter()
+        .find(|v| v.name == word || v.aliases.contains(&word));
+    if let Some(verb) = exact {
+        return Ok(verb);
+    }
+    let mut begins = VERBS
+        .iter()
+        .filter(|v| !v.about.is_empty() && v.name.starts_with(word));
+    if let (Some(verb), None) = (begins.next(), begins.next()) {
+        return Ok(verb);
+    }
+    let mut failure = Failure::usage(format!("unknown command `{word}`"));
+    let names = VERBS
+        .iter()
+        .flat_map(|v| std::iter::once(&v.name).chain(v.aliases))
+        .copied();
+    failure = match crate::args::nearest(word, names) {
+        Some(name) => failure.hint(format!("did you mean `rkt {name}`?")),
+        None => failure.hint("run `rkt help` for the list"),
+    };
+    Err(failure)
+}

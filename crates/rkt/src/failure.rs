@@ -1,0 +1,121 @@
+//! A failure as a person reads it, and the exit status it ends with.
+
+use std::fmt;
+use std::io::Write;
+
+/// Exit status of usage and state errors, as in the original rkt.
+pub(crate) const USAGE: u8 = 254;
+/// Exit status of `run` and `enter` when rkt itself fails (their other statuses are the app's).
+pub(crate) const RKT: u8 = 125;
+
+/// What rkt was doing, why it stopped, and what to try.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// Exit status of the process.
+    pub(crate) status: u8,
+    doing: String,
+    because: Vec<String>,
+    hint: Option<String>,
+}
+
+impl Failure {
+    /// A failure of `doing` that ends with `status`; `doing` alone is the whole message so far.
+    pub(crate) fn new(status: u8, doing: impl Into<String>) -> Self {
+        Self {
+            status,
+            doing: doing.into(),
+            because: Vec::new(),
+            hint: None,
+        }
+    }
+
+    /// A usage error.
+    pub(crate) fn usage(text: impl Into<String>) -> Self {
+        Self::new(USAGE, text)
+    }
+
+    /// An end with `status` about which all has been said already.
+    pub(crate) fn silent(status: u8) -> Self {
+        Self::new(status, "")
+    }
+
+    /// The same failure with its innermost known cause, and the causes of that one.
+    pub(crate) fn because(mut self, cause: &(dyn std::error::Error + 'static)) -> Self {
+        let mut next = Some(cause);
+        while let Some(error) = next {
+            let text = error.to_string();
+            // Errors often print their source as well: say each cause once.
+            if !self.because.iter().any(|told| told.ends_with(&text)) {
+                self.because.push(text);
+            }
+            next = error.source();
+        }
+        self
+    }
+
+    /// The same failure with one more line of cause.
+    pub(crate) fn because_text(mut self, cause: impl Into<String>) -> Self {
+        self.because.push(cause.into());
+        self
+    }
+
+    /// The same failure with a remedy; only when it is surely right.
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Writes the failure on stderr.
+    pub(crate) fn print(&self) {
+        // A closed stderr is no reason to fail twice.
+        let _ = write!(std::io::stderr().lock(), "{self}");
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.doing.is_empty() {
+            return Ok(());
+        }
+        writeln!(f, "rkt: {}", printable(&self.doing))?;
+        for line in &self.because {
+            writeln!(f, "  because: {}", printable(line))?;
+        }
+        if let Some(hint) = &self.hint {
+            writeln!(f, "  hint: {}", printable(hint))?;
+        }
+        Ok(())
+    }
+}
+
+/// Text of strangers without control characters: no escape sequence reaches the terminal.
+pub(crate) fn printable(text: &str) -> String {
+    text.trim_end()
+        .chars()
+        .map(|c| {
+            if c.is_control() && c != '\n' {
+                '\u{fffd}'
+            } else {
+                c
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_reads_top_down_and_cannot_drive_the_terminal() {
+        let f = Failure::new(RKT, "start app `web`")
+            .because(&std::io::Error::from_raw_os_error(2))
+            .because_text("evil \x1b[2J")
+            .hint("mount it");
+        assert_eq!(
+            f.to_string(),
+            "rkt: start app `web`\n  because: No such file or directory (os error 2)\n  \
+             because: evil \u{fffd}[2J\n  hint: mount it\n"
+        );
+    }
+}
