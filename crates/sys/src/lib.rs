@@ -9,6 +9,7 @@ pub mod fd;
 pub mod landlock;
 pub mod lock;
 pub mod mount;
+pub mod netdev;
 pub mod ns;
 pub mod process;
 pub mod raw;

@@ -22,14 +22,12 @@ fn set_of(signals: &[i32]) -> libc::sigset_t {
 pub fn open(signals: &[i32]) -> io::Result<OwnedFd> {
     let set = set_of(signals);
     // SAFETY: `set` is alive; no old mask is written.
-    check(
-        unsafe { libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) }.into(),
-    )?;
+    let done = unsafe { libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) };
+    check(done.into())?;
+    let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
     // SAFETY: `set` is alive across the call.
-    let fd = check(
-        unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) }
-            .into(),
-    )?;
+    let fd = unsafe { libc::signalfd(-1, &raw const set, flags) };
+    let fd = check(fd.into())?;
     // SAFETY: made for us by the call above; nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }

@@ -1,0 +1,43 @@
+//! Settings of a pod's own network namespace that stand in for capabilities.
+//!
+//! Apps hold no capability over the pod's network (it belongs to the pod's user namespace, apps
+//! have siblings of it), so NET_BIND_SERVICE and NET_RAW could not help them. These two make
+//! what people use them for work: low ports and ping.
+
+use rustix::fd::BorrowedFd;
+use rustix::fs::{Mode, OFlags};
+use std::io;
+
+/// What is written, below `/proc/sys`.
+///
+/// `ping_group_range` is read in the writer's user namespace: the pod's, whose map ends at the
+/// pod's block, so `last_id` is the block's last id.
+fn settings(last_id: u32) -> [(&'static str, String); 4] {
+    [
+        ("sys/net/ipv4/ip_unprivileged_port_start", "0".to_owned()),
+        ("sys/net/ipv4/ping_group_range", format!("0 {last_id}")),
+        ("sys/net/ipv4/conf/all/accept_redirects", "0".to_owned()),
+        ("sys/net/ipv4/conf/all/send_redirects", "0".to_owned()),
+    ]
+}
+
+/// Writes the settings through a descriptor of a procfs, for the calling process's network
+/// namespace. `last_id` is the last id of the writer's user namespace.
+///
+/// # Errors
+/// Names the setting that could not be written. A setting the kernel does not have is skipped.
+pub fn apply(proc: BorrowedFd<'_>, last_id: u32) -> Result<(), (&'static str, io::Error)> {
+    for (path, value) in settings(last_id) {
+        let write = || -> rustix::io::Result<()> {
+            let file =
+                rustix::fs::openat(proc, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+            rustix::io::write(&file, value.as_bytes())?;
+            Ok(())
+        };
+        match write() {
+            Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+            Err(error) => return Err((path, error.into())),
+        }
+    }
+    Ok(())
+}
