@@ -1,1 +1,35 @@
-//! store
+//! Images: fetch, keep, index, mount, forget.
+//!
+//! [`Store`] is the door. A [`Reference`] says which image; [`Store::resolve`] finds it in the
+//! store or fetches it from its source (`registry`, `oci`, `archive`, `builtin`), layer by layer
+//! through an unprivileged child (`layer`), and gives an [`Image`] whose layers can be mounted.
+//!
+//! Nothing here prints or reads the environment. Every byte from outside is checked against its
+//! digest and its limit before anything is made of it.
+
+#![forbid(unsafe_code)]
+
+pub mod directory;
+mod disk;
+mod erofs;
+pub mod error;
+pub mod event;
+mod fetch;
+pub mod image;
+pub mod layer;
+pub mod mounts;
+pub mod options;
+pub mod platform;
+pub mod reference;
+pub mod store;
+
+pub use error::{Error, Kind, Result};
+pub use event::{Event, Events, Origin};
+pub use image::Image;
+pub use options::{
+    Builtin, Credentials, FetchOptions, Insecure, LayerProgram, Network, Patience, Proxies,
+    PullPolicy, Secret,
+};
+pub use platform::Platform;
+pub use reference::{Assumed, HUB, Reference};
+pub use store::{GcReport, OpenMode, Store};

@@ -1,0 +1,138 @@
+//! An image as the store knows it: one small record per id.
+
+use crate::disk;
+use crate::error::{Doing, Error, Kind, Result};
+use crate::platform::Platform;
+use rkt_spec::Digest;
+use rkt_spec::image::ImageConfig;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// An image that is in the store with all its layers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// SHA-256 of its configuration, as docker and OCI count it.
+    pub id: Digest,
+    /// The name it was asked for; of several in a list, the first.
+    pub name: String,
+    /// All canonical names that point to it; empty when only its id is left.
+    pub names: Vec<String>,
+    /// Run-time defaults.
+    pub config: ImageConfig,
+    /// Diff ids of its layers, bottom first: SHA-256 of each uncompressed tar.
+    pub layers: Vec<Digest>,
+    /// Chain ids, bottom first: the key of each layer on top of those below.
+    pub chains: Vec<Digest>,
+    /// Bytes of the layers on disk, shared ones included.
+    pub bytes: u64,
+    /// Digest of the manifest; `None` when its source has none.
+    pub manifest: Option<Digest>,
+    /// When it came, in seconds since 1970.
+    pub fetched_at: u64,
+}
+
+impl Image {
+    /// What it was made for, by its own words.
+    pub fn platform(&self) -> Platform {
+        Platform {
+            os: self.config.os.clone(),
+            architecture: self.config.architecture.clone(),
+            variant: self.config.variant.clone(),
+        }
+    }
+}
+
+/// The file `images/<hex>.json`. It does not hold names: those are the files in `refs/`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Record {
+    /// Version of this format; only 1 exists.
+    pub(crate) version: u32,
+    pub(crate) id: Digest,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) manifest: Option<Digest>,
+    pub(crate) config: ImageConfig,
+    pub(crate) layers: Vec<Digest>,
+    pub(crate) chains: Vec<Digest>,
+    pub(crate) bytes: u64,
+    pub(crate) fetched_at: u64,
+}
+
+impl Record {
+    /// Largest record that is read; a config of 4 MiB cannot make a larger one.
+    const LIMIT: u64 = 16 << 20;
+
+    pub(crate) fn path(dir: &Path, id: &Digest) -> PathBuf {
+        dir.join("images").join(format!("{}.json", id.hex()))
+    }
+
+    pub(crate) fn read(dir: &Path, id: &Digest) -> Result<Self> {
+        Self::read_at(&Self::path(dir, id)).doing(|| format!("read record of image `{id}`"))
+    }
+
+    pub(crate) fn read_at(path: &Path) -> Result<Self> {
+        let record: Self = disk::read_json(path, Self::LIMIT)?;
+        if record.version == 1 && record.layers.len() == record.chains.len() {
+            Ok(record)
+        } else {
+            Err(Error::new(
+                Kind::Corrupt,
+                "the record is of a version that this rkt does not know",
+            ))
+        }
+    }
+
+    pub(crate) fn write(&self, dir: &Path) -> Result<()> {
+        disk::write_json(dir, &Self::path(dir, &self.id), self)
+            .doing(|| format!("write record of image `{}`", self.id))
+    }
+
+    pub(crate) fn into_image(self, name: String, names: Vec<String>) -> Image {
+        Image {
+            id: self.id,
+            name,
+            names,
+            config: self.config,
+            layers: self.layers,
+            chains: self.chains,
+            bytes: self.bytes,
+            manifest: self.manifest,
+            fetched_at: self.fetched_at,
+        }
+    }
+}
+
+/// The file `refs/<escaped name>`: what a name meant when it was last asked.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct NameRecord {
+    /// The canonical reference, unescaped.
+    pub(crate) reference: String,
+    pub(crate) image: Digest,
+    /// What the source called it: the digest a registry gives for the tag (of an index, if it
+    /// is one), or the stamp of a local file.
+    pub(crate) stamp: String,
+    pub(crate) fetched_at: u64,
+}
+
+impl NameRecord {
+    const LIMIT: u64 = 64 << 10;
+
+    pub(crate) fn read_at(path: &Path) -> Result<Self> {
+        disk::read_json(path, Self::LIMIT)
+    }
+
+    /// `None` when the name is not known.
+    pub(crate) fn read(dir: &Path, file_name: &str) -> Result<Option<Self>> {
+        match Self::read_at(&dir.join("refs").join(file_name)) {
+            Ok(record) => Ok(Some(record)),
+            Err(error) if error.kind() == Kind::NotFound => Ok(None),
+            Err(error) => Err(error.while_doing("read record of the name")),
+        }
+    }
+
+    pub(crate) fn write(&self, dir: &Path, file_name: &str) -> Result<()> {
+        disk::write_json(dir, &dir.join("refs").join(file_name), self)
+            .doing(|| format!("write record of name `{}`", self.reference))
+    }
+}

