@@ -1,0 +1,1 @@
+//! EROFS indexes: written from a tree, read back for lookups. Metadata only; data stay in tars.
