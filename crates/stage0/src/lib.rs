@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod environment;
 pub mod error;
 pub mod request;
 

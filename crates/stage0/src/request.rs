@@ -1,6 +1,189 @@
 //! What the user typed, as data: the input of stage0. Pure.
 
 use crate::error::Error;
+use rkt_spec::manifest::{Isolator, Mount, Pair, Volume};
+use rkt_spec::plan::Net;
+use rkt_spec::{AppName, PodName};
+use std::path::PathBuf;
+
+/// A pod to run, in the user's words: checked one by one, not yet against any image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunRequest {
+    /// Directories and the cgroup to work in.
+    pub place: Place,
+    /// The apps, in the order typed; at least one.
+    pub apps: Vec<AppRequest>,
+    /// `--pod-name`.
+    pub pod_name: Option<PodName>,
+    /// `--hostname`; `None` is `rkt-UUID`.
+    pub hostname: Option<String>,
+    /// `--net`; `None` when it was not said.
+    pub net: Option<Net>,
+    /// Where the standard descriptors lead.
+    pub stdin: Stdin,
+    /// Whether `rkt run` returns as soon as every app runs.
+    pub detach: bool,
+    /// Whether the pod's directory goes when the pod ends.
+    pub remove: bool,
+    /// `--set-env`, in order; a value of `None` is taken from `caller_env`.
+    pub set_env: Vec<(String, Option<String>)>,
+    /// `--set-env-file`, in order.
+    pub env_files: Vec<PathBuf>,
+    /// Whether apps get what `caller_env` has and their image lacks.
+    pub inherit_env: bool,
+    /// The environment of rkt itself; filled only when something above asks for it.
+    pub caller_env: Vec<(String, String)>,
+    /// Volumes of the pod.
+    pub volumes: Vec<Volume>,
+    /// Mounts for every app.
+    pub mounts: Vec<Mount>,
+    /// File that gets the pod's UUID before it starts.
+    pub uuid_file: Option<PathBuf>,
+    /// When to ask the registry.
+    pub pull: Pull,
+    /// Platform to choose from an index: Go's names; `None` is the host's.
+    pub os: Option<String>,
+    /// As `os`.
+    pub arch: Option<String>,
+    /// Checks left out.
+    pub insecure: InsecureOptions,
+    /// Whether apps live in a Landlock domain; `false` only by `--landlock=off`.
+    pub landlock: bool,
+    /// Whether to tell every step on stderr.
+    pub debug: bool,
+    /// Whether to leave out notes and progress.
+    pub quiet: bool,
+    /// Defences taken away (`rkt_spec::plan::weaken`); always 0 in a release build.
+    pub weaken: u64,
+    /// Things to say once before the start, such as an old spelling.
+    pub notes: Vec<String>,
+}
+
+impl RunRequest {
+    /// A request for no app, with every default, in `place`.
+    pub fn new(place: Place) -> Self {
+        Self {
+            place,
+            apps: Vec::new(),
+            pod_name: None,
+            hostname: None,
+            net: None,
+            stdin: Stdin::Null,
+            detach: false,
+            remove: false,
+            set_env: Vec::new(),
+            env_files: Vec::new(),
+            inherit_env: false,
+            caller_env: Vec::new(),
+            volumes: Vec::new(),
+            mounts: Vec::new(),
+            uuid_file: None,
+            pull: Pull::New,
+            os: None,
+            arch: None,
+            insecure: InsecureOptions::default(),
+            landlock: true,
+            debug: false,
+            quiet: false,
+            weaken: 0,
+            notes: Vec::new(),
+        }
+    }
+}
+
+/// Where rkt works on this host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Images and pods, normally `/var/lib/rkt`.
+    pub dir: PathBuf,
+    /// Pinned namespaces and locks, normally `/run/rkt`.
+    pub run_dir: PathBuf,
+    /// Cgroup below which pods' cgroups are made, normally `rkt`.
+    pub cgroup_parent: String,
+}
+
+/// One app of the request.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AppRequest {
+    /// The image as typed.
+    pub image: String,
+    /// Words after `--`; `None` when there was no `--`.
+    pub args: Option<Vec<String>>,
+    /// `--name`; `None` takes the image's last component.
+    pub name: Option<AppName>,
+    /// `--exec`: replaces the image's entrypoint.
+    pub exec: Option<String>,
+    /// `--working-dir`.
+    pub working_dir: Option<String>,
+    /// `--user`, may be `user:group`.
+    pub user: Option<String>,
+    /// `--group`.
+    pub group: Option<String>,
+    /// `--supplementary-gids`, added to the user's own.
+    pub groups: Vec<u32>,
+    /// `--environment`, in order.
+    pub environment: Vec<(String, String)>,
+    /// Whether `/` is read-only.
+    pub read_only: bool,
+    /// Mounts of this app.
+    pub mounts: Vec<Mount>,
+    /// Isolators, at most one of a kind.
+    pub isolators: Vec<Isolator>,
+    /// `--stop-signal`, already checked.
+    pub stop_signal: Option<String>,
+    /// `--stop-timeout`, milliseconds.
+    pub stop_timeout_ms: Option<u32>,
+    /// `--annotation`.
+    pub annotations: Vec<Pair>,
+    /// Size after which a log is rotated, bytes; `None` is 10 MiB.
+    pub log_max_bytes: Option<u64>,
+    /// Log files kept, 1..=100; `None` is 3.
+    pub log_files: Option<u32>,
+    /// Size of /dev/shm, bytes; `None` is 64 MiB.
+    pub shm_bytes: Option<u64>,
+}
+
+/// What the app's standard input is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stdin {
+    /// Nothing: /dev/null.
+    Null,
+    /// rkt's own standard input by a pipe.
+    Stream,
+    /// A pty of the pod.
+    Tty,
+    /// A pty when rkt's own standard input is a terminal, else a pipe.
+    Auto,
+}
+
+/// When a registry is asked for an image.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Pull {
+    /// When the store does not have the image.
+    #[default]
+    New,
+    /// Never.
+    Never,
+    /// Always.
+    Update,
+}
+
+impl std::str::FromStr for Pull {
+    type Err = rkt_spec::Error;
+    /// rkt's words and docker's: `new`/`missing`, `never`, `update`/`always`.
+    fn from_str(text: &str) -> Result<Self, rkt_spec::Error> {
+        match text {
+            "new" | "missing" => Ok(Self::New),
+            "never" => Ok(Self::Never),
+            "update" | "always" => Ok(Self::Update),
+            _ => Err(rkt_spec::Error::new(
+                "pull policy",
+                text,
+                "needs one of new, never, update",
+            )),
+        }
+    }
+}
 
 /// Checks that the user asked to leave out (`--insecure-options`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -1,5 +1,9 @@
 //! Words of the command line. Nothing here touches a file or asks the kernel.
 
+pub(crate) mod run;
+pub(crate) mod table;
+mod volume;
+
 use crate::failure::{Failure, USAGE};
 use clap::Parser;
 use rkt_stage0::request::InsecureOptions;
@@ -101,10 +105,20 @@ pub(crate) fn verb_position(argv: &[OsString]) -> Option<usize> {
 }
 
 fn takes_value(word: &str) -> bool {
-    matches!(
-        word,
-        "--dir" | "--run-dir" | "--cgroup-parent" | "--insecure-options"
-    )
+    let long = word.strip_prefix("--");
+    let short = word.strip_prefix('-').and_then(|w| w.chars().next());
+    table::FLAGS
+        .iter()
+        .find(|f| match long {
+            Some(name) => f.name == name || f.aliases.contains(&name),
+            None => f.short == short,
+        })
+        .is_some_and(|f| match (f.value, long) {
+            (table::Value::Text(_), Some(_)) => true,
+            // `-e A=b` takes the next word, `-eA` does not.
+            (table::Value::Text(_), None) => word.len() == 2,
+            (table::Value::Switch, _) => false,
+        })
 }
 
 /// The candidate that `word` was probably meant to be: at most two slips of the keyboard away.
@@ -154,6 +168,7 @@ mod tests {
         assert_eq!(at("run x"), Some(0));
         assert_eq!(at("--debug --dir /x fetch y"), Some(3));
         assert_eq!(at("--dir=/x list"), Some(1));
+        assert_eq!(at("--net none -e A=b --rm run img"), Some(5));
         assert_eq!(at("--help"), None);
     }
 

@@ -1,0 +1,578 @@
+//! The options of `run`, one row each. The scanner and the help read this table and nothing else.
+
+use super::volume;
+use rkt_spec::capability::CapSet;
+use rkt_spec::manifest::{Isolator, Pair};
+use rkt_spec::plan::Net;
+use rkt_spec::{AppName, PodName, quantity, signal};
+use rkt_stage0::request::{AppRequest, InsecureOptions, RunRequest, Stdin};
+
+/// What an option's value is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Value {
+    /// None; `=true` and `=false` are understood.
+    Switch,
+    /// The text after `=` or the next word; the name is for the help.
+    Text(&'static str),
+}
+
+/// Why a value was refused.
+pub(crate) type Refusal = String;
+
+/// What an option does.
+#[derive(Clone, Copy)]
+pub(crate) enum Effect {
+    /// To the pod; may stand anywhere.
+    Pod(fn(&mut Run, &str) -> Result<(), Refusal>),
+    /// To the nearest image before it.
+    App(fn(&mut AppRequest, &str) -> Result<(), Refusal>),
+    /// To the nearest image before it, or to every app when there is none.
+    Mount(fn(&mut RunRequest, Option<usize>, &str) -> Result<(), Refusal>),
+    /// Nothing yet, for this reason.
+    No(&'static str),
+}
+
+/// The request, and what only the command needs to know.
+#[derive(Debug)]
+pub(crate) struct Run {
+    /// For stage0.
+    pub(crate) request: RunRequest,
+    /// `--explain`.
+    pub(crate) explain: bool,
+    /// `--format`.
+    pub(crate) format: super::Format,
+    /// `--help`.
+    pub(crate) help: bool,
+}
+
+/// One option.
+pub(crate) struct Flag {
+    /// Name without dashes.
+    pub(crate) name: &'static str,
+    /// Other names.
+    pub(crate) aliases: &'static [&'static str],
+    /// One-letter name.
+    pub(crate) short: Option<char>,
+    /// Whether it takes a value.
+    pub(crate) value: Value,
+    /// What it does.
+    pub(crate) effect: Effect,
+    /// One line for the help; empty hides the row.
+    pub(crate) help: &'static str,
+}
+
+const fn pod(
+    name: &'static str,
+    value: Value,
+    help: &'static str,
+    set: fn(&mut Run, &str) -> Result<(), Refusal>,
+) -> Flag {
+    Flag {
+        name,
+        aliases: &[],
+        short: None,
+        value,
+        effect: Effect::Pod(set),
+        help,
+    }
+}
+
+const fn app(
+    name: &'static str,
+    value: Value,
+    help: &'static str,
+    set: fn(&mut AppRequest, &str) -> Result<(), Refusal>,
+) -> Flag {
+    Flag {
+        name,
+        aliases: &[],
+        short: None,
+        value,
+        effect: Effect::App(set),
+        help,
+    }
+}
+
+const fn no(name: &'static str, value: Value, reason: &'static str) -> Flag {
+    Flag {
+        name,
+        aliases: &[],
+        short: None,
+        value,
+        effect: Effect::No(reason),
+        help: "",
+    }
+}
+
+impl Flag {
+    const fn also(mut self, aliases: &'static [&'static str]) -> Self {
+        self.aliases = aliases;
+        self
+    }
+
+    const fn short(mut self, letter: char) -> Self {
+        self.short = Some(letter);
+        self
+    }
+}
+
+use Value::{Switch, Text};
+
+/// Every option of `run`.
+pub(crate) const FLAGS: &[Flag] = &[
+    // The pod.
+    pod("detach", Switch, "return when every app runs; prints name and UUID", |r, v| {
+        r.request.detach = switch(v)?;
+        Ok(())
+    })
+    .short('d'),
+    pod("interactive", Switch, "give the app a terminal (-it), or a pipe when stdin is none (-i: always a pipe)", |r, v| {
+        r.request.stdin = if switch(v)? { Stdin::Auto } else { Stdin::Null };
+        Ok(())
+    }),
+    Flag {
+        short: Some('i'),
+        ..pod("open-stdin", Switch, "", |r, v| {
+            if switch(v)? && r.request.stdin != Stdin::Tty {
+                r.request.stdin = Stdin::Stream;
+            }
+            Ok(())
+        })
+    },
+    pod("tty", Switch, "give the app a terminal", |r, v| {
+        if switch(v)? {
+            r.request.stdin = Stdin::Tty;
+        }
+        Ok(())
+    })
+    .short('t'),
+    pod("rm", Switch, "remove the pod when it ends", |r, v| {
+        r.request.remove = switch(v)?;
+        Ok(())
+    }),
+    pod("pod-name", Text("NAME"), "name of the pod", |r, v| {
+        r.request.pod_name = Some(PodName::new(v).map_err(text)?);
+        Ok(())
+    }),
+    pod("hostname", Text("NAME"), "host name of the pod (default rkt-UUID)", |r, v| {
+        r.request.hostname = Some(hostname(v)?);
+        Ok(())
+    }),
+    pod("net", Text("none|host"), "network: loopback only, or the host's (default none)", |r, v| {
+        r.request.net = Some(match v {
+            "none" => Net::None,
+            "host" => Net::Host,
+            _ => return Err(format!("the network `{v}` does not exist; there are `none` and `host`")),
+        });
+        Ok(())
+    })
+    .also(&["network"]),
+    pod("set-env", Text("NAME=VALUE"), "environment of every app; NAME alone copies yours", |r, v| {
+        let (name, value) = match v.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (v, None),
+        };
+        rkt_stage0::environment::check_name(name).map_err(text)?;
+        if r.request.set_env.iter().any(|(n, _)| n == name) {
+            return Err(format!("`{name}` is set twice"));
+        }
+        r.request.set_env.push((name.to_owned(), value));
+        Ok(())
+    })
+    .also(&["env"])
+    .short('e'),
+    pod("set-env-file", Text("FILE"), "environment of every app, a NAME=VALUE a line", |r, v| {
+        r.request.env_files.push(v.into());
+        Ok(())
+    })
+    .also(&["env-file"]),
+    pod("inherit-env", Switch, "give apps what your environment has and their image lacks", |r, v| {
+        r.request.inherit_env = switch(v)?;
+        Ok(())
+    }),
+    Flag {
+        name: "volume",
+        aliases: &[],
+        short: Some('v'),
+        value: Text("VOLUME"),
+        effect: Effect::Mount(|request, at, v| {
+            let asked = volume::volume(v, request.volumes.len()).map_err(text)?;
+            if request.volumes.iter().any(|o| o.name == asked.volume.name) {
+                return Err(format!("there is a volume `{}` already", asked.volume.name));
+            }
+            request.volumes.push(asked.volume);
+            if let Some(mount) = asked.mount {
+                mounts(request, at).push(mount);
+            }
+            Ok(())
+        }),
+        help: "NAME,kind=host,source=/path[,readOnly=true][,recursive=false][,owner=app|host|host-root],\n\
+               NAME,kind=empty[,mode=0755][,uid=0][,gid=0], or /src:/dst[:ro]",
+    },
+    Flag {
+        name: "mount",
+        aliases: &[],
+        short: None,
+        value: Text("MOUNT"),
+        effect: Effect::Mount(|request, at, v| {
+            let mount = volume::mount(v).map_err(text)?;
+            mounts(request, at).push(mount);
+            Ok(())
+        }),
+        help: "volume=NAME,target=/path[,readOnly=true]; before the first image: for every app",
+    },
+    pod("uuid-file-save", Text("FILE"), "write the pod's UUID there before it starts", |r, v| {
+        r.request.uuid_file = Some(v.into());
+        Ok(())
+    })
+    .also(&["cidfile"]),
+    pod("pull-policy", Text("new|never|update"), "when to ask the registry (default new: what is missing)", |r, v| {
+        r.request.pull = v.parse().map_err(text)?;
+        Ok(())
+    })
+    .also(&["pull"]),
+    pod("arch", Text("ARCH"), "architecture to choose from an index, such as arm64", |r, v| {
+        r.request.arch = Some(word(v)?);
+        Ok(())
+    }),
+    pod("os", Text("OS"), "operating system to choose from an index", |r, v| {
+        r.request.os = Some(word(v)?);
+        Ok(())
+    }),
+    pod("platform", Text("OS/ARCH"), "", |r, v| {
+        let (os, arch) = v.split_once('/').ok_or("needs `OS/ARCH`, such as `linux/amd64`")?;
+        r.request.os = Some(word(os)?);
+        r.request.arch = Some(word(arch)?);
+        Ok(())
+    }),
+    pod("landlock", Text("on|off"), "Landlock domain of the apps (default on)", |r, v| {
+        r.request.landlock = match v {
+            "on" => true,
+            "off" => false,
+            _ => return Err("needs `on` or `off`".to_owned()),
+        };
+        Ok(())
+    }),
+    pod("explain", Switch, "print the plan and run nothing", |r, v| {
+        r.explain = switch(v)?;
+        Ok(())
+    }),
+    pod("format", Text("table|json|json-pretty"), "how --explain prints", |r, v| {
+        r.format = match v {
+            "table" => super::Format::Table,
+            "json" => super::Format::Json,
+            "json-pretty" => super::Format::JsonPretty,
+            _ => return Err("needs one of table, json, json-pretty".to_owned()),
+        };
+        Ok(())
+    }),
+    // The app.
+    app("name", Text("NAME"), "name of the app (default: the image's last word)", |a, v| {
+        a.name = Some(AppName::new(v).map_err(text)?);
+        Ok(())
+    }),
+    app("exec", Text("PROGRAM"), "program instead of the image's entrypoint", |a, v| {
+        if v.is_empty() {
+            return Err("needs a program".to_owned());
+        }
+        a.exec = Some(v.to_owned());
+        Ok(())
+    })
+    .also(&["entrypoint"]),
+    app("environment", Text("NAME=VALUE"), "environment of this app", |a, v| {
+        let (name, value) = v.split_once('=').ok_or("needs `NAME=VALUE`")?;
+        rkt_stage0::environment::check_name(name).map_err(text)?;
+        a.environment.push((name.to_owned(), value.to_owned()));
+        Ok(())
+    }),
+    app("working-dir", Text("DIR"), "directory to start in", |a, v| {
+        a.working_dir = Some(v.to_owned());
+        Ok(())
+    })
+    .also(&["workdir"])
+    .short('w'),
+    app("user", Text("USER[:GROUP]"), "user, a number or a name of the image", |a, v| {
+        a.user = Some(v.to_owned());
+        Ok(())
+    })
+    .short('u'),
+    app("group", Text("GROUP"), "group, a number or a name of the image", |a, v| {
+        a.group = Some(v.to_owned());
+        Ok(())
+    }),
+    app("supplementary-gids", Text("N,.."), "more groups, by number", |a, v| {
+        for one in v.split(',') {
+            let gid = one.parse().ok().filter(|gid| *gid <= 65_535);
+            a.groups.push(gid.ok_or(format!("`{one}` is no number 0 to 65535"))?);
+        }
+        Ok(())
+    })
+    .also(&["group-add"]),
+    app("readonly-rootfs", Switch, "make `/` read-only; volumes stay as they are", |a, v| {
+        a.read_only = switch(v)?;
+        Ok(())
+    })
+    .also(&["read-only"]),
+    app("memory", Text("SIZE"), "limit of memory, such as 64Mi", |a, v| {
+        let bytes = quantity::bytes(v).map_err(text)?;
+        if bytes < 4096 {
+            return Err("needs at least 4096 bytes".to_owned());
+        }
+        set_isolator(a, Isolator::Memory { limit: bytes.to_string() });
+        Ok(())
+    })
+    .short('m'),
+    app("pids", Text("N"), "limit of tasks, 0 is none (default 1024)", |a, v| {
+        let limit = if v == "-1" {
+            0
+        } else {
+            v.parse().map_err(|_| "needs a number, 0 for no limit".to_owned())?
+        };
+        set_isolator(a, Isolator::Pids { limit });
+        Ok(())
+    })
+    .also(&["pids-limit"]),
+    app("cpu", Text("CORES"), "limit of processor time, such as 500m for half a core", |a, v| {
+        if quantity::milli(v).map_err(text)? == 0 {
+            return Err("needs more than nothing".to_owned());
+        }
+        set_isolator(a, Isolator::Cpu { limit: v.to_owned() });
+        Ok(())
+    })
+    .also(&["cpus"]),
+    app("caps-retain", Text("CAP,.."), "exactly these capabilities", |a, v| {
+        let set = capabilities(v)?;
+        if a.isolators.iter().any(|i| matches!(i, Isolator::CapabilitiesRemove { .. })) {
+            return Err("does not go with --caps-remove".to_owned());
+        }
+        set_isolator(a, Isolator::CapabilitiesRetain { set });
+        Ok(())
+    })
+    .also(&["cap-retain"]),
+    app("caps-remove", Text("CAP,.."), "the default capabilities without these", |a, v| {
+        let set = capabilities(v)?;
+        if a.isolators.iter().any(|i| matches!(i, Isolator::CapabilitiesRetain { .. })) {
+            return Err("does not go with --caps-retain".to_owned());
+        }
+        set_isolator(a, Isolator::CapabilitiesRemove { set });
+        Ok(())
+    })
+    .also(&["cap-remove"]),
+    app("no-new-privs", Text("BOOL"), "whether execve may not raise privileges (default true)", |a, v| {
+        set_isolator(a, Isolator::NoNewPrivileges(switch(v)?));
+        Ok(())
+    })
+    .also(&["no-new-privileges"]),
+    app("oom-score-adj", Text("N"), "-1000 to 1000: whom the kernel kills first", |a, v| {
+        let n = v.parse().ok().filter(|n| (-1000..=1000).contains(n));
+        set_isolator(a, Isolator::OomScoreAdj(n.ok_or("needs -1000 to 1000")?));
+        Ok(())
+    })
+    .also(&["oom-score-adjust"]),
+    app("stop-signal", Text("SIGNAL"), "signal that asks the app to end (default: the image's)", |a, v| {
+        a.stop_signal = Some(signal::name(signal::parse(v).map_err(text)?));
+        Ok(())
+    }),
+    app("stop-timeout", Text("SECONDS"), "time from that signal to SIGKILL (default 10)", |a, v| {
+        let seconds = v.parse::<u32>().ok().filter(|s| *s <= 600);
+        a.stop_timeout_ms = Some(seconds.ok_or("needs 0 to 600 seconds")? * 1000);
+        Ok(())
+    }),
+    app("shm-size", Text("SIZE"), "size of /dev/shm (default 64Mi)", |a, v| {
+        a.shm_bytes = Some(quantity::bytes(v).map_err(text)?);
+        Ok(())
+    }),
+    app("log-max-size", Text("SIZE"), "rotate the app's log when it grows past this (default 10Mi)", |a, v| {
+        let bytes = quantity::bytes(v).map_err(text)?;
+        if bytes < 4096 {
+            return Err("needs at least 4096 bytes".to_owned());
+        }
+        a.log_max_bytes = Some(bytes);
+        Ok(())
+    }),
+    app("log-files", Text("N"), "log files kept, 1 to 100 (default 3)", |a, v| {
+        let n = v.parse().ok().filter(|n| (1..=100).contains(n));
+        a.log_files = Some(n.ok_or("needs 1 to 100")?);
+        Ok(())
+    }),
+    app("annotation", Text("NAME=VALUE"), "a free note in the manifest", |a, v| {
+        let (name, value) = v.split_once('=').ok_or("needs `NAME=VALUE`")?;
+        let (name, value) = (name.to_owned(), value.to_owned());
+        a.annotations.push(Pair { name, value });
+        Ok(())
+    })
+    .also(&["label"]),
+    // Global.
+    pod("dir", Text("DIR"), "directory of images and pods (default /var/lib/rkt)", |r, v| {
+        r.request.place.dir = v.into();
+        Ok(())
+    }),
+    pod("run-dir", Text("DIR"), "", |r, v| {
+        r.request.place.run_dir = v.into();
+        Ok(())
+    }),
+    pod("cgroup-parent", Text("NAME"), "", |r, v| {
+        r.request.place.cgroup_parent = v.to_owned();
+        Ok(())
+    }),
+    pod("debug", Switch, "tell every step on stderr", |r, v| {
+        r.request.debug = switch(v)?;
+        Ok(())
+    }),
+    pod("quiet", Switch, "no progress and no notes, errors only", |r, v| {
+        r.request.quiet = switch(v)?;
+        Ok(())
+    })
+    .short('q'),
+    pod("insecure-options", Text("LIST"), "checks to leave out: image,tls,http,capabilities,paths,seccomp,landlock,..", |r, v| {
+        let more = InsecureOptions::parse(v).map_err(text)?;
+        r.request.insecure = r.request.insecure.with(more);
+        Ok(())
+    }),
+    pod("insecure-skip-verify", Switch, "", |r, v| {
+        if switch(v)? {
+            r.request.insecure = r.request.insecure.with(InsecureOptions::IMAGE);
+            r.request.notes.push(
+                "--insecure-skip-verify is the old spelling of --insecure-options=image".to_owned(),
+            );
+        }
+        Ok(())
+    }),
+    pod("weaken", Text("LIST"), "", weaken),
+    pod("help", Switch, "", |r, v| {
+        r.help = switch(v)?;
+        Ok(())
+    })
+    .short('h'),
+    // What people type and this version does not have.
+    no("port", Text("PORT"), "ports need a network of the pod's own, and there are only --net=none and --net=host; with --net=host an app's ports are the host's")
+        .also(&["publish"])
+        .short('p'),
+    no("privileged", Switch, "there is no --privileged; grant what is missing with --caps-retain, --no-new-privs=false or a volume"),
+    no("cap-add", Text("CAP"), "name the whole set with --caps-retain=CAP,.."),
+    no("cap-drop", Text("CAP"), "use --caps-remove=CAP,.."),
+    no("seccomp", Text("MODE"), "own seccomp lists do not exist yet; --insecure-options=seccomp leaves the filter out"),
+    no("security-opt", Text("OPTION"), "use --no-new-privs, --landlock and --insecure-options=seccomp"),
+    no("restart", Text("POLICY"), "restarts do not exist yet; let systemd restart `rkt run`"),
+    no("dns", Text("IP"), "DNS options need a network of the pod's own, and there are only --net=none and --net=host"),
+    no("dns-search", Text("DOMAIN"), "DNS options need a network of the pod's own, and there are only --net=none and --net=host"),
+    no("hosts-entry", Text("ENTRY"), "own lines of /etc/hosts do not exist yet").also(&["add-host"]),
+    no("pod-manifest", Text("FILE"), "pod manifests are not read yet; name the images on the command line"),
+    no("private-users", Switch, "every app has a user namespace of its own; there is nothing to switch on"),
+    no("init", Switch, "every pod has an init already"),
+    no("userns", Text("MODE"), "every app has a user namespace of its own"),
+    no("device", Text("DEVICE"), "devices of the host cannot be given to apps yet"),
+    no("tmpfs", Text("PATH"), "use --volume=NAME,kind=empty --mount=volume=NAME,target=PATH"),
+    no("mds-register", Switch, "there is no metadata service yet"),
+    no("stage1-name", Text("NAME"), "stage1 is part of rkt; there are no stage1 images any more")
+        .also(&["stage1-url", "stage1-path", "stage1-hash", "stage1-from-dir"]),
+];
+
+/// The app's own list, or the one for all apps.
+fn mounts(request: &mut RunRequest, at: Option<usize>) -> &mut Vec<rkt_spec::manifest::Mount> {
+    match at.and_then(|at| request.apps.get_mut(at)) {
+        Some(app) => &mut app.mounts,
+        None => &mut request.mounts,
+    }
+}
+
+#[cfg(feature = "weaken")]
+fn weaken(run: &mut Run, list: &str) -> Result<(), Refusal> {
+    for word in list.split(',').filter(|w| !w.is_empty()) {
+        let found = rkt_spec::plan::weaken::NAMES
+            .iter()
+            .find(|(n, _)| *n == word);
+        run.request.weaken |= found.ok_or(format!("no defence is called `{word}`"))?.1;
+    }
+    Ok(())
+}
+
+#[cfg(not(feature = "weaken"))]
+fn weaken(_: &mut Run, _: &str) -> Result<(), Refusal> {
+    Err("exists only in builds for tests".to_owned())
+}
+
+fn text(error: rkt_spec::Error) -> Refusal {
+    error.to_string()
+}
+
+fn switch(value: &str) -> Result<bool, Refusal> {
+    yes_no(value).ok_or_else(|| "needs `true` or `false`".to_owned())
+}
+
+/// `true`, `false` and what people write for them.
+pub(super) fn yes_no(value: &str) -> Option<bool> {
+    match value {
+        "true" | "1" | "yes" => Some(true),
+        "false" | "0" | "no" => Some(false),
+        _ => None,
+    }
+}
+
+fn word(value: &str) -> Result<String, Refusal> {
+    let ok = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-' || b == b'.';
+    if !value.is_empty() && value.len() <= 32 && value.bytes().all(ok) {
+        Ok(value.to_owned())
+    } else {
+        Err("needs a word such as `linux` or `arm64`".to_owned())
+    }
+}
+
+fn hostname(value: &str) -> Result<String, Refusal> {
+    let label = |l: &str| {
+        !l.is_empty()
+            && !l.starts_with('-')
+            && !l.ends_with('-')
+            && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    };
+    if value.len() <= 64 && value.split('.').all(label) {
+        Ok(value.to_owned())
+    } else {
+        Err("needs at most 64 letters, digits and inner `-` and `.`".to_owned())
+    }
+}
+
+fn capabilities(list: &str) -> Result<Vec<String>, Refusal> {
+    let mut set = CapSet::EMPTY;
+    for name in list.split(',').filter(|n| !n.is_empty()) {
+        set = set.union(if name.eq_ignore_ascii_case("all") {
+            CapSet::ALL
+        } else {
+            CapSet::parse_one(name).map_err(text)?
+        });
+    }
+    Ok(set.names().map(|n| format!("CAP_{n}")).collect())
+}
+
+fn set_isolator(app: &mut AppRequest, isolator: Isolator) {
+    let kind = std::mem::discriminant(&isolator);
+    app.isolators.retain(|i| std::mem::discriminant(i) != kind);
+    app.isolators.push(isolator);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_rows_share_a_name() {
+        let mut seen = std::collections::HashSet::new();
+        let mut letters = std::collections::HashSet::new();
+        for flag in FLAGS {
+            for name in std::iter::once(&flag.name).chain(flag.aliases) {
+                assert!(seen.insert(*name), "--{name} twice");
+            }
+            if let Some(letter) = flag.short {
+                assert!(letters.insert(letter), "-{letter} twice");
+            }
+        }
+    }
+
+    #[test]
+    fn host_names_are_host_names() {
+        assert!(hostname("web-1.example").is_ok());
+        for bad in ["", "-a", "a\nb", "a b", "a..b", &"a".repeat(65)] {
+            assert!(hostname(bad).is_err(), "{bad:?}");
+        }
+    }
+}
