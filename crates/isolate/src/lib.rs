@@ -1,1 +1,15 @@
-//! isolate
+//! The walls: what an app may do, decided from its isolators, the defaults and this kernel.
+//!
+//! Three kinds of thing live here: tables ([`defaults`], [`seccomp`]'s profile, the cgroup
+//! knobs), decisions ([`plan`]) and the few effects that hold them ([`cgroup`], [`blocks`],
+//! [`landlock`]). It refuses to be the place that makes namespaces or mounts: that is stage1.
+#![forbid(unsafe_code)]
+
+pub mod blocks;
+pub mod defaults;
+pub mod error;
+pub mod idmap;
+pub mod landlock;
+pub mod seccomp;
+
+pub use error::{Error, Kind};
