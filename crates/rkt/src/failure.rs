@@ -39,22 +39,8 @@ impl Failure {
         Self::new(status, "")
     }
 
-    /// The same failure with its innermost known cause, and the causes of that one.
-    pub(crate) fn because(mut self, cause: &(dyn std::error::Error + 'static)) -> Self {
-        let mut next = Some(cause);
-        while let Some(error) = next {
-            let text = error.to_string();
-            // Errors often print their source as well: say each cause once.
-            if !self.because.iter().any(|told| told.ends_with(&text)) {
-                self.because.push(text);
-            }
-            next = error.source();
-        }
-        self
-    }
-
     /// The same failure with one more line of cause.
-    pub(crate) fn because_text(mut self, cause: impl Into<String>) -> Self {
+    pub(crate) fn because(mut self, cause: impl Into<String>) -> Self {
         self.because.push(cause.into());
         self
     }
@@ -65,10 +51,49 @@ impl Failure {
         self
     }
 
+    fn outside_run(error: rkt_stage0::Error) -> Self {
+        Self {
+            status: USAGE,
+            ..error.into()
+        }
+    }
+
     /// Writes the failure on stderr.
     pub(crate) fn print(&self) {
         // A closed stderr is no reason to fail twice.
         let _ = write!(std::io::stderr().lock(), "{self}");
+    }
+}
+
+impl From<rkt_stage0::Error> for Failure {
+    fn from(error: rkt_stage0::Error) -> Self {
+        Self {
+            status: error.status(),
+            doing: error.doing().to_owned(),
+            because: error.because().map(str::to_owned).collect(),
+            hint: error.remedy().map(str::to_owned),
+        }
+    }
+}
+
+impl From<rkt_store::Error> for Failure {
+    /// For verbs other than `run`.
+    fn from(error: rkt_store::Error) -> Self {
+        Self::outside_run(error.into())
+    }
+}
+
+impl From<rkt_pod::Error> for Failure {
+    /// For verbs other than `run`.
+    fn from(error: rkt_pod::Error) -> Self {
+        Self::outside_run(error.into())
+    }
+}
+
+impl From<rkt_isolate::Error> for Failure {
+    /// For verbs other than `run`.
+    fn from(error: rkt_isolate::Error) -> Self {
+        Self::outside_run(error.into())
     }
 }
 
@@ -109,8 +134,8 @@ mod tests {
     #[test]
     fn a_failure_reads_top_down_and_cannot_drive_the_terminal() {
         let f = Failure::new(RKT, "start app `web`")
-            .because(&std::io::Error::from_raw_os_error(2))
-            .because_text("evil \x1b[2J")
+            .because("No such file or directory (os error 2)")
+            .because("evil \x1b[2J")
             .hint("mount it");
         assert_eq!(
             f.to_string(),

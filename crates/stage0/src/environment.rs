@@ -95,7 +95,7 @@ pub fn of_pod(request: &RunRequest) -> Result<Vec<(String, String)>, Error> {
         let mut seen: Vec<String> = Vec::new();
         for (name, value) in parse_file(&read(path).doing(what)?).doing(what)? {
             if seen.contains(&name) {
-                return Err(Error::new(what()).because(format!("`{name}` is set twice")));
+                return Err(Error::new(format!("`{name}` is set twice")).while_doing(what()));
             }
             if let Some(value) = value.or_else(|| callers(request, &name)) {
                 list.push((name.clone(), value));
@@ -116,12 +116,12 @@ fn callers(request: &RunRequest, name: &str) -> Option<String> {
     found.map(|(_, value)| value.clone())
 }
 
-fn read(path: &Path) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
+fn read(path: &Path) -> Result<String, Error> {
     let mut text = String::new();
     let file = std::fs::File::open(path)?;
     file.take(MAX_FILE + 1).read_to_string(&mut text)?;
     if text.len() as u64 > MAX_FILE {
-        return Err("it is larger than 1 MiB".into());
+        return Err(Error::new("it is larger than 1 MiB"));
     }
     Ok(text)
 }

@@ -7,74 +7,143 @@ pub const RKT: u8 = 125;
 /// Exit status of a wrong use: a bad word, a state that forbids the verb.
 pub const USAGE: u8 = 254;
 
-/// A failure to prepare a pod.
+/// A failure to prepare a pod, told the way a person would; layers add a line on top.
 #[derive(Debug)]
-pub struct Error {
-    doing: String,
-    because: Option<Box<dyn std::error::Error + Send + Sync>>,
+pub struct Error(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    /// Innermost first, so that a layer only pushes.
+    lines: Vec<String>,
     hint: Option<String>,
     status: u8,
 }
 
 impl Error {
-    /// A failure of rkt itself while `doing`.
-    pub fn new(doing: impl Into<String>) -> Self {
-        Self {
-            doing: doing.into(),
-            because: None,
+    /// A failure of rkt itself, because of `because`.
+    pub fn new(because: impl Into<String>) -> Self {
+        Self(Box::new(Inner {
+            lines: vec![because.into()],
             hint: None,
             status: RKT,
-        }
+        }))
     }
 
     /// A wrong use: exit status 254.
-    pub fn usage(doing: impl Into<String>) -> Self {
-        Self {
-            status: USAGE,
-            ..Self::new(doing)
-        }
+    pub fn usage(because: impl Into<String>) -> Self {
+        let mut error = Self::new(because);
+        error.0.status = USAGE;
+        error
     }
 
-    /// Adds the cause: an error, or text.
+    /// Adds what was being done, on top.
     #[must_use]
-    pub fn because(mut self, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        self.because = Some(cause.into());
+    pub fn while_doing(mut self, doing: impl Into<String>) -> Self {
+        self.0.lines.push(doing.into());
         self
     }
 
-    /// Adds a remedy; only one that is surely right.
+    /// Says what to try; only what is surely right. The innermost hint stays.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.0.hint.get_or_insert_with(|| hint.into());
         self
+    }
+
+    /// What was being done, or the whole message when nobody said.
+    pub fn doing(&self) -> &str {
+        self.0.lines.last().map_or("", String::as_str)
+    }
+
+    /// Why it stopped, outermost first; may be empty.
+    pub fn because(&self) -> impl Iterator<Item = &str> {
+        self.0.lines.iter().rev().skip(1).map(String::as_str)
     }
 
     /// What to try, when that is sure.
-    pub fn hint_text(&self) -> Option<&str> {
-        self.hint.as_deref()
+    pub fn remedy(&self) -> Option<&str> {
+        self.0.hint.as_deref()
     }
 
-    /// Exit status that the failure ends with: 125 or 254.
+    /// Exit status that the failure ends with: [`RKT`] or [`USAGE`].
     pub fn status(&self) -> u8 {
-        self.status
+        self.0.status
+    }
+
+    fn told<'a>(
+        doing: impl Iterator<Item = &'a str>,
+        because: impl Into<String>,
+        hint: Option<&str>,
+    ) -> Self {
+        let mut lines: Vec<String> = vec![because.into()];
+        let mut above: Vec<String> = doing.map(str::to_owned).collect();
+        above.reverse();
+        lines.extend(above);
+        Self(Box::new(Inner {
+            lines,
+            hint: hint.map(str::to_owned),
+            status: RKT,
+        }))
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.doing)
+        f.write_str(self.doing())?;
+        for line in self.because() {
+            write!(f, ": {line}")?;
+        }
+        Ok(())
     }
 }
 
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.because
-            .as_deref()
-            .map(|cause| cause as &(dyn std::error::Error + 'static))
+impl std::error::Error for Error {}
+
+impl From<rkt_store::Error> for Error {
+    fn from(error: rkt_store::Error) -> Self {
+        Self::told(error.doing(), error.because(), error.remedy())
     }
 }
 
-/// Adds "while doing" to any failure; the text is only made on the sad path.
+impl From<rkt_pod::Error> for Error {
+    fn from(error: rkt_pod::Error) -> Self {
+        let mut lines: Vec<&str> = std::iter::once(error.doing())
+            .chain(error.because())
+            .collect();
+        let last = lines.pop().unwrap_or("").to_owned();
+        Self::told(lines.into_iter(), last, error.hint())
+    }
+}
+
+impl From<rkt_isolate::Error> for Error {
+    fn from(error: rkt_isolate::Error) -> Self {
+        let mut lines: Vec<&str> = std::iter::once(error.doing())
+            .chain(error.because())
+            .collect();
+        let last = lines.pop().unwrap_or("").to_owned();
+        Self::told(lines.into_iter(), last, error.hint())
+    }
+}
+
+impl From<rkt_spec::Error> for Error {
+    fn from(error: rkt_spec::Error) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+impl From<std::io::Error> for Error {
+    fn from(error: std::io::Error) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+impl From<rustix::io::Errno> for Error {
+    fn from(errno: rustix::io::Errno) -> Self {
+        Self::new(errno.to_string())
+    }
+}
+
+/// Adds "while doing X" to any failure; the text is only made on the sad path.
 pub trait Doing<T> {
     /// Names what was being done.
     ///
@@ -83,11 +152,25 @@ pub trait Doing<T> {
     fn doing(self, what: impl FnOnce() -> String) -> Result<T, Error>;
 }
 
-impl<T, E> Doing<T> for Result<T, E>
-where
-    E: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
+impl<T, E: Into<Error>> Doing<T> for Result<T, E> {
     fn doing(self, what: impl FnOnce() -> String) -> Result<T, Error> {
-        self.map_err(|cause| Error::new(what()).because(cause))
+        self.map_err(|cause| cause.into().while_doing(what()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_another_crate_keeps_its_order_and_hint() {
+        let inner = rkt_store::Error::new(rkt_store::Kind::NotFound, "cause")
+            .while_doing("inner")
+            .while_doing("outer")
+            .hint("try");
+        let error = Err::<(), _>(inner).doing(|| "top".into()).unwrap_err();
+        assert_eq!(error.to_string(), "top: outer: inner: cause");
+        assert_eq!(error.remedy(), Some("try"));
+        assert_eq!(error.status(), 125);
     }
 }

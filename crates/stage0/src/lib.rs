@@ -7,6 +7,9 @@
 
 pub mod environment;
 pub mod error;
+pub mod merge;
 pub mod request;
+pub mod users;
+pub mod volumes;
 
 pub use error::Error;

@@ -50,7 +50,7 @@ impl Scan {
             None => Ok(None),
             Some(word) => word.into_string().map(Some).map_err(|bad| {
                 Failure::usage(format!("read the word `{}`", bad.to_string_lossy()))
-                    .because_text("it is not UTF-8")
+                    .because("it is not UTF-8")
             }),
         }
     }
@@ -143,7 +143,7 @@ impl Scan {
             },
             Effect::No(reason) => {
                 return Err(
-                    Failure::usage(format!("option `{typed}` is not there")).because_text(reason)
+                    Failure::usage(format!("option `{typed}` is not there")).because(reason)
                 );
             }
         };
@@ -153,7 +153,7 @@ impl Scan {
             } else {
                 format!("{typed}={value}")
             };
-            Failure::usage(format!("read option `{said}`")).because_text(why)
+            Failure::usage(format!("read option `{said}`")).because(why)
         })
     }
 
@@ -204,10 +204,9 @@ impl Scan {
         if let Some(typed) = &self.first_early
             && self.run.request.apps.len() != 1
         {
-            let failure = Failure::usage("an image is required before any app arguments")
-                .because_text(format!(
-                    "`{typed}` belongs to an app, and no image stands before it"
-                ));
+            let failure = Failure::usage("an image is required before any app arguments").because(
+                format!("`{typed}` belongs to an app, and no image stands before it"),
+            );
             return Err(if self.run.request.apps.is_empty() {
                 failure
             } else {
