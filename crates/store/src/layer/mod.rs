@@ -16,6 +16,7 @@
 
 mod chain;
 mod disk;
+pub(crate) mod tree;
 mod writer;
 
 pub use chain::{accounts, commit_chain};
