@@ -1,2 +1,192 @@
-//! probe
-fn main() {}
+//! The app of the built-in image: prints its own confinement, and attacks it.
+//!
+//! One static file in an otherwise empty image; any user may run it. Without arguments it
+//! makes the four attacks of rkt issue #576 on the pod that it is in and ends with the
+//! number of those that worked. See `rkt-probe help`.
+#![forbid(unsafe_code)]
+
+mod attack;
+mod facts;
+mod issue576;
+mod page;
+mod passing;
+mod play;
+mod status;
+mod trial;
+mod value;
+
+use attack::{ATTACKS, Aim};
+use page::Ink;
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+use value::Value;
+
+const USAGE: &str = "\
+rkt-probe [report] [--json] [--no-attacks] [--volume=PATH] [--canary=CGROUP]
+    what this process may do, and the attacks of rkt issue #576; ends with how many worked
+rkt-probe attack ID... | all | list  [--volume=PATH] [--canary=CGROUP] [--socket=NAME] [--file=PATH]
+    single attacks, one line of JSON each; ends with 0 refused, 1 succeeded, 2 inconclusive
+rkt-probe sleep [SECONDS] | exit N | signal N | trap N | ignore-term | count FILE | spin
+rkt-probe fork-bomb N | eat-memory BYTES | orphans N | write-output BYTES | print-tty | env | who
+rkt-probe cat FILE | list DIR | write FILE TEXT | victim SOCKET [FILE]
+rkt-probe serve-fd SOCKET PATH | recv-fd SOCKET NAME
+";
+
+/// Exit status for words that are not understood.
+const USAGE_STATUS: u8 = 64;
+
+fn main() -> ExitCode {
+    // First of all, before anything here opens a descriptor of its own.
+    let fds = open_fds();
+    let arguments: Vec<String> = std::env::args_os()
+        .skip(1)
+        .map(|a| a.to_string_lossy().into_owned())
+        .collect();
+    let (flags, words): (Vec<&str>, Vec<&str>) = arguments
+        .iter()
+        .map(String::as_str)
+        .partition(|a| a.starts_with("--"));
+    let option = |name: &str| {
+        flags
+            .iter()
+            .find_map(|f| f.strip_prefix(name))
+            .map(str::to_owned)
+    };
+    let aim = Aim {
+        volume: option("--volume=").unwrap_or_else(|| "/probe-volume".to_owned()),
+        canary: option("--canary="),
+        socket: option("--socket="),
+        file: option("--file="),
+        fds,
+    };
+    match words.as_slice() {
+        [] | ["report"] => report(
+            &aim,
+            flags.contains(&"--json"),
+            !flags.contains(&"--no-attacks"),
+        ),
+        ["attack", ids @ ..] if !ids.is_empty() => attacks(ids, &aim),
+        ["exit", n] => ExitCode::from(n.parse().unwrap_or(USAGE_STATUS)),
+        words => match role(words) {
+            None => {
+                say(io::stderr(), USAGE);
+                ExitCode::from(USAGE_STATUS)
+            }
+            Some(Ok(())) => ExitCode::SUCCESS,
+            Some(Err(why)) => {
+                say(io::stderr(), &format!("rkt-probe: {why}\n"));
+                ExitCode::FAILURE
+            }
+        },
+    }
+}
+
+/// Plays a part; `None` when there is no such part.
+fn role(words: &[&str]) -> Option<play::Played> {
+    Some(match words {
+        ["help"] => {
+            say(io::stdout(), USAGE);
+            Ok(())
+        }
+        ["sleep"] => play::rest(None),
+        ["sleep", seconds] => play::rest(Some(seconds.parse().ok()?)),
+        ["signal", n] => play::signal(n.parse().ok()?),
+        ["trap", n] => play::trap(n.parse().ok()?),
+        ["ignore-term"] => play::ignore_term(),
+        ["count", path] => play::count(path),
+        ["spin"] => play::spin(),
+        ["fork-bomb", n] => play::fork_bomb(n.parse().ok()?),
+        ["eat-memory", n] => play::eat_memory(n.parse().ok()?),
+        ["orphans", n] => play::orphans(n.parse().ok()?),
+        ["write-output", n] => play::write_output(n.parse().ok()?),
+        ["print-tty"] => play::print_tty(),
+        ["env"] => play::env(),
+        ["who"] => play::who(),
+        ["cat", path] => play::cat(path),
+        ["list", path] => play::list(path),
+        ["write", path, text] => play::write(path, text),
+        ["victim", socket] => play::victim(socket, None),
+        ["victim", socket, counter] => play::victim(socket, Some(counter)),
+        ["serve-fd", socket, path] => play::serve_fd(socket, path),
+        ["recv-fd", socket, name] => play::recv_fd(socket, name),
+        _ => return None,
+    })
+}
+
+/// The report: one write, so that two apps of a pod do not mix their lines.
+fn report(aim: &Aim, json: bool, attack: bool) -> ExitCode {
+    let facts = facts::gather(&aim.fds);
+    let outcomes = if attack {
+        issue576::run(aim)
+    } else {
+        Vec::new()
+    };
+    let worked = outcomes.iter().filter(|o| o.succeeded()).count();
+    if json {
+        let Value::Map(mut all) = facts else {
+            return ExitCode::FAILURE;
+        };
+        let attacks = Value::List(outcomes.iter().map(issue576::Outcome::value).collect());
+        all.push(("attacks".to_owned(), attacks));
+        say(io::stdout(), &format!("{}\n", Value::Map(all)));
+    } else {
+        let ink = Ink::new(io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none());
+        let mut text = page::facts(&facts, &ink);
+        if attack {
+            text.push_str("  attacks of rkt issue #576\n");
+            text.push_str(&issue576::page(&outcomes, &ink));
+            text.push_str(&format!(
+                "  {worked} of {} attacks succeeded\n",
+                outcomes.len()
+            ));
+        }
+        say(io::stdout(), &text);
+    }
+    ExitCode::from(u8::try_from(worked).unwrap_or(u8::MAX))
+}
+
+/// Single attacks, for the tests.
+fn attacks(ids: &[&str], aim: &Aim) -> ExitCode {
+    if ids == ["list"] {
+        for attack in ATTACKS {
+            say(io::stdout(), &format!("{}  {}\n", attack.id, attack.name));
+        }
+        return ExitCode::SUCCESS;
+    }
+    let mut status = 0;
+    let chosen: Vec<_> = if ids == ["all"] {
+        ATTACKS.iter().map(Some).collect()
+    } else {
+        ids.iter().map(|id| attack::by_id(id)).collect()
+    };
+    for attack in chosen {
+        let Some(attack) = attack else {
+            say(
+                io::stderr(),
+                "rkt-probe: no such attack; see `rkt-probe attack list`\n",
+            );
+            return ExitCode::from(USAGE_STATUS);
+        };
+        let (value, result) = attack.report(aim);
+        say(io::stdout(), &format!("{value}\n"));
+        status = match (status, result) {
+            (1, _) | (_, "succeeded") => 1,
+            (2, _) | (_, "inconclusive") => 2,
+            _ => status,
+        };
+    }
+    ExitCode::from(status)
+}
+
+/// Descriptors that are open. Each name is looked up by itself: to list the directory would
+/// add one. No program opens a thousand before it begins.
+fn open_fds() -> Vec<i32> {
+    (0..1024)
+        .filter(|fd| std::fs::symlink_metadata(format!("/proc/self/fd/{fd}")).is_ok())
+        .collect()
+}
+
+fn say(mut to: impl Write, text: &str) {
+    // A closed stdout is the reader's choice; there is nobody left to tell.
+    let _ = to.write_all(text.as_bytes()).and_then(|()| to.flush());
+}
