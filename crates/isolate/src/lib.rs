@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod blocks;
+pub mod cgroup;
 pub mod defaults;
 pub mod error;
 pub mod idmap;
