@@ -9,8 +9,10 @@ pub mod blocks;
 pub mod cgroup;
 pub mod defaults;
 pub mod error;
+pub mod host;
 pub mod idmap;
 pub mod landlock;
+pub mod plan;
 pub mod seccomp;
 
 pub use error::{Error, Kind};
