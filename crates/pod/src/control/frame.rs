@@ -18,6 +18,9 @@ pub const MAX_FRAME: usize = 128 * 1024;
 const MAGIC: &[u8; 4] = b"RKTC";
 const HEAD: usize = 10;
 
+/// A frame and the descriptors that came with it.
+pub(super) type Received = (Vec<u8>, Vec<OwnedFd>);
+
 fn corrupt(because: impl Into<String>) -> Error {
     Error::new(Kind::Corrupt, because)
 }
@@ -77,7 +80,9 @@ pub(super) fn send(
 ) -> Result<(), Error> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
+    // The space is rounded up: one more might fit than is allowed.
+    let fits = fds.len() <= MAX_FDS;
+    if !fits || !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
         return Err(corrupt(format!(
             "{} descriptors, at most {MAX_FDS} fit",
             fds.len()
@@ -99,7 +104,7 @@ pub(super) fn send(
 ///
 /// Takes at most [`MAX_FRAME`] bytes and [`MAX_FDS`] descriptors; more is an error, and
 /// what had come is closed.
-pub(super) fn receive(socket: BorrowedFd<'_>) -> Result<Option<(Vec<u8>, Vec<OwnedFd>)>, Error> {
+pub(super) fn receive(socket: BorrowedFd<'_>) -> Result<Option<Received>, Error> {
     // A zeroed allocation of this size comes straight from the kernel: only pages that a
     // frame fills are ever touched.
     let mut buffer = vec![0u8; MAX_FRAME];
@@ -131,7 +136,7 @@ pub(super) fn receive(socket: BorrowedFd<'_>) -> Result<Option<(Vec<u8>, Vec<Own
             "the frame is longer than {MAX_FRAME} bytes"
         )));
     }
-    if got.flags.contains(ReturnFlags::CTRUNC) {
+    if got.flags.contains(ReturnFlags::CTRUNC) || fds.len() > MAX_FDS {
         return Err(corrupt(format!(
             "the frame brings more than {MAX_FDS} descriptors"
         )));
