@@ -50,6 +50,13 @@ impl Error {
         self
     }
 
+    /// The same failure with its hint taken off, because a better one is known.
+    #[must_use]
+    pub fn without_hint(mut self) -> Self {
+        self.0.hint = None;
+        self
+    }
+
     /// What was being done, or the whole message when nobody said.
     pub fn doing(&self) -> &str {
         self.0.lines.last().map_or("", String::as_str)

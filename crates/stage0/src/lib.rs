@@ -8,7 +8,10 @@
 pub mod environment;
 pub mod error;
 pub mod merge;
+pub mod plan;
 pub mod request;
+pub mod resolve;
+pub mod sources;
 pub mod users;
 pub mod volumes;
 

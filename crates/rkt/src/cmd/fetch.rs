@@ -1,8 +1,49 @@
-//! `rkt fetch`.
+//! `rkt fetch IMAGE..`: bring images into the store; prints the id of each.
 
+use crate::args::{self, Globals};
 use crate::failure::Failure;
+use crate::progress::Progress;
+use crate::registry;
+use clap::Parser;
+use rkt_stage0::request::Pull;
+use rkt_stage0::resolve::policy;
+use rkt_store::{HUB, OpenMode, Reference, Store};
 use std::ffi::OsString;
 
-pub(super) fn run(_words: Vec<OsString>) -> Result<u8, Failure> {
-    Err(Failure::usage("this verb is not built yet"))
+/// Bring images into the store and print the id of each
+#[derive(Debug, Parser)]
+#[command(name = "rkt fetch")]
+struct Fetch {
+    /// docker://NAME[:TAG], oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE, builtin:NAME
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<String>,
+    /// When to ask the source: new, never, update
+    #[arg(long, visible_alias = "pull", value_name = "POLICY", default_value = "update")]
+    pull_policy: Pull,
+    /// Architecture to choose from an index, such as arm64
+    #[arg(long)]
+    arch: Option<String>,
+    /// Operating system to choose from an index
+    #[arg(long)]
+    os: Option<String>,
+    /// Print whole ids (always done; the original's option)
+    #[arg(long, hide = true)]
+    full: bool,
+    #[command(flatten)]
+    globals: Globals,
+}
+
+pub(super) fn run(words: Vec<OsString>) -> Result<u8, Failure> {
+    let asked: Fetch = args::parse("fetch", words)?;
+    let mut options = registry::options(asked.globals.insecure_options);
+    options.policy = policy(asked.pull_policy);
+    options.platform = registry::platform(asked.os.as_deref(), asked.arch.as_deref())?;
+    let store = Store::open(&asked.globals.dir, OpenMode::Use)?;
+    let progress = Progress::new(asked.globals.quiet, asked.globals.debug);
+    for name in &asked.images {
+        let reference = Reference::parse(name, HUB)?;
+        let image = store.resolve(&reference, &options, &|event| progress.event(event))?;
+        super::say(&format!("{}\n", image.id));
+    }
+    Ok(0)
 }

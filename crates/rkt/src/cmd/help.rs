@@ -14,7 +14,7 @@ pub(super) fn run(words: Vec<OsString>) -> Result<u8, Failure> {
     match topic {
         Some(topic) => (find(&topic)?.run)(vec![OsString::from("--help")]),
         None => {
-            print(&overview());
+            super::say(&overview());
             Ok(0)
         }
     }
@@ -24,7 +24,7 @@ pub(super) fn run(words: Vec<OsString>) -> Result<u8, Failure> {
 pub(super) fn without_verb(argv: &[OsString]) -> Result<u8, Failure> {
     let asked = |w: &OsString| w == "--help" || w == "-h";
     if argv.iter().any(asked) {
-        print(&overview());
+        super::say(&overview());
         return Ok(0);
     }
     if argv.iter().any(|w| w == "--version") {
@@ -36,11 +36,6 @@ pub(super) fn without_verb(argv: &[OsString]) -> Result<u8, Failure> {
         overview()
     );
     Ok(2)
-}
-
-fn print(text: &str) {
-    // A reader that went away (`rkt help | head`) is no failure.
-    let _ = std::io::stdout().lock().write_all(text.as_bytes());
 }
 
 fn overview() -> String {

@@ -152,3 +152,32 @@ pub(crate) fn find(word: &str) -> Result<&'static Verb, Failure> {
     };
     Err(failure)
 }
+
+/// Writes data on stdout. A reader that went away (`rkt list | head`) is no failure.
+pub(crate) fn say(text: &str) {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Writes a line on stderr.
+pub(crate) fn note(text: &str) {
+    use std::io::Write;
+    let text = crate::failure::printable(text);
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// A value as one line of JSON, or as several.
+pub(crate) fn json(
+    value: &impl serde::Serialize,
+    format: crate::args::Format,
+) -> Result<String, Failure> {
+    let text = match format {
+        crate::args::Format::JsonPretty => serde_json::to_string_pretty(value),
+        _ => serde_json::to_string(value),
+    };
+    match text {
+        Ok(text) => Ok(text + "\n"),
+        Err(error) => Err(Failure::usage("write JSON").because(error.to_string())),
+    }
+}

@@ -1,0 +1,303 @@
+//! The manifest and the facts of this host, put together: the plan. Pure.
+//!
+//! Numbers of descriptors are put in by [`crate::launch`], which owns them.
+
+use crate::error::{Doing, Error};
+use crate::request::{AppRequest, InsecureOptions, RunRequest, Stdin};
+use crate::sources::{self, Source};
+use rkt_isolate::host::Host;
+use rkt_isolate::plan::{Insecure, Landlock, Report, Scope, WallsRequest, limits, walls};
+use rkt_spec::codec::Bytes;
+use rkt_spec::manifest::{Isolator, PodManifest, RuntimeApp, Volume, VolumeKind as Kind};
+use rkt_spec::plan::{
+    AppPlan, BLOCK_SLOTS, Limit, MountPlan, Net, Plan, Process, Stdio, VolumeKind, VolumePlan,
+};
+use rkt_spec::{Uuid, signal};
+
+/// A log file is rotated when it grows past this, bytes.
+pub const LOG_MAX_BYTES: u64 = 10 << 20;
+/// Log files kept, the current one counted.
+pub const LOG_FILES: u32 = 3;
+/// Permission bits of a new volume.
+pub const VOLUME_MODE: u32 = 0o755;
+
+/// What was looked up on this host for the plan.
+#[derive(Debug)]
+pub struct Facts {
+    /// What walls can stand here.
+    pub host: Host,
+    /// The host's `/etc/hosts`, for `--net=host`.
+    pub hosts: Option<Vec<u8>>,
+    /// The host's `/etc/resolv.conf`, for `--net=host`.
+    pub resolv_conf: Option<Vec<u8>>,
+    /// Lowest port that needs no privilege, for `--net=host`.
+    pub low_port: u16,
+    /// Whether rkt's own standard input is a terminal.
+    pub terminal: bool,
+}
+
+/// A plan, and what there is to say about it.
+#[derive(Debug)]
+pub struct Planned {
+    /// For stage1; layers and sources have no descriptors yet.
+    pub plan: Plan,
+    /// What was wanted and what is held: for each app, in order.
+    pub reports: Vec<Report>,
+    /// The same for the pod's own limits.
+    pub pod_report: Report,
+    /// Things to say once before the start.
+    pub notes: Vec<String>,
+}
+
+/// Decides everything that is left to decide; `opened` has one entry a volume.
+///
+/// # Errors
+/// When this host cannot hold a wall or limit that was asked for.
+pub fn build(
+    request: &RunRequest,
+    manifest: &PodManifest,
+    uuid: Uuid,
+    opened: &[Option<Source>],
+    facts: &Facts,
+) -> Result<Planned, Error> {
+    if manifest.apps.len() > 1 && request.stdin != Stdin::Null {
+        return Err(Error::usage(
+            "interactive option does not work with more than one app",
+        ));
+    }
+    let mut notes = request.notes.clone();
+    let net = request.net.unwrap_or_else(|| {
+        notes.push("no --net was given: the pod has loopback only (--net=none)".to_owned());
+        Net::None
+    });
+    let mut apps = Vec::with_capacity(manifest.apps.len());
+    let mut reports = Vec::with_capacity(manifest.apps.len());
+    for (slot, (app, asked)) in (1..).zip(manifest.apps.iter().zip(&request.apps)) {
+        let (plan, report) = app_plan(request, manifest, facts, slot, app, asked)
+            .doing(|| format!("prepare app `{}`", app.name))?;
+        if net == Net::Host {
+            notes.extend(low_ports(app, facts.low_port));
+        }
+        apps.push(plan);
+        reports.push(report);
+    }
+    let (pod_limits, pod_report) = limits(&pod_isolators(manifest), Scope::Pod, &facts.host)?;
+    notes.extend(shortfalls(&reports, &pod_report));
+    let needed = u32::try_from(apps.len()).unwrap_or(u32::MAX).saturating_add(1);
+    let plan = Plan {
+        uuid,
+        pod_name: manifest.name.clone(),
+        hostname: manifest.hostname.clone(),
+        net,
+        run_dir: text(&request.place.run_dir)?,
+        cgroup_parent: request.place.cgroup_parent.clone(),
+        slots: needed.max(BLOCK_SLOTS),
+        hide_siblings: apps.len() > 1,
+        hosts: match net {
+            Net::None => Some(Bytes(rkt_net::files::hosts(&manifest.hostname).into_bytes())),
+            Net::Host => facts.hosts.clone().map(Bytes),
+        },
+        resolv_conf: match net {
+            Net::None => None,
+            Net::Host => facts.resolv_conf.clone().map(Bytes),
+        },
+        volumes: volumes(manifest, opened),
+        apps,
+        limits: pod_limits,
+        lock_fd: -1,
+        ready_fd: None,
+        foreground: !request.detach,
+        remove: request.remove,
+        debug: request.debug,
+        weaken: request.weaken,
+    };
+    Ok(Planned {
+        plan,
+        reports,
+        pod_report,
+        notes,
+    })
+}
+
+fn app_plan(
+    request: &RunRequest,
+    manifest: &PodManifest,
+    facts: &Facts,
+    slot: u32,
+    app: &RuntimeApp,
+    asked: &AppRequest,
+) -> Result<(AppPlan, Report), Error> {
+    let uid = id(&app.app.user)?;
+    let wish = WallsRequest {
+        insecure: insecure(request.insecure),
+        landlock: if request.landlock {
+            Landlock::Required
+        } else {
+            Landlock::Off
+        },
+        shm_bytes: asked.shm_bytes,
+        ..WallsRequest::new(&app.app.isolators, uid)
+    };
+    let (walls, mut report) = walls(&wish, &facts.host)?;
+    let (limits, more): (Vec<Limit>, Report) =
+        limits(&app.app.isolators, Scope::App, &facts.host)?;
+    report.rows.extend(more.rows);
+    let plan = AppPlan {
+        name: app.name.clone(),
+        slot,
+        layers: Vec::new(),
+        read_only: app.read_only_root_fs,
+        process: Process {
+            argv: app.app.exec.iter().map(|w| bytes(w)).collect(),
+            env: app
+                .app
+                .environment
+                .iter()
+                .map(|p| bytes(&format!("{}={}", p.name, p.value)))
+                .collect(),
+            uid,
+            gid: id(&app.app.group)?,
+            groups: app.app.supplementary_gids.clone(),
+            cwd: app.app.working_directory.clone(),
+            make_cwd: true,
+            umask: rkt_isolate::defaults::UMASK,
+        },
+        stdio: match request.stdin {
+            Stdin::Null => Stdio::Log,
+            Stdin::Stream => Stdio::Stream,
+            Stdin::Tty => Stdio::Tty,
+            Stdin::Auto if facts.terminal => Stdio::Tty,
+            Stdin::Auto => Stdio::Stream,
+        },
+        mounts: mounts(manifest, app)?,
+        walls,
+        limits,
+        stop_signal: signal::parse(&app.app.stop_signal)?,
+        stop_timeout_ms: app.app.stop_timeout_ms,
+        log_max_bytes: asked.log_max_bytes.unwrap_or(LOG_MAX_BYTES),
+        log_files: asked.log_files.unwrap_or(LOG_FILES),
+        image_name: app.image.name.clone(),
+        image_id: app.image.id.clone(),
+    };
+    Ok((plan, report))
+}
+
+fn mounts(manifest: &PodManifest, app: &RuntimeApp) -> Result<Vec<MountPlan>, Error> {
+    let mut list = Vec::with_capacity(app.mounts.len());
+    for mount in &app.mounts {
+        let at = manifest
+            .volumes
+            .iter()
+            .position(|v| v.name == mount.volume)
+            .and_then(|at| u32::try_from(at).ok())
+            .ok_or_else(|| Error::new(format!("could not find volume `{}`", mount.volume)))?;
+        list.push(MountPlan {
+            volume: at,
+            target: mount.path.clone(),
+            read_only: mount.read_only,
+        });
+    }
+    Ok(list)
+}
+
+fn volumes(manifest: &PodManifest, opened: &[Option<Source>]) -> Vec<VolumePlan> {
+    let none = std::iter::repeat(&None);
+    manifest
+        .volumes
+        .iter()
+        .zip(opened.iter().chain(none))
+        .map(|(volume, source)| one_volume(volume, source.as_ref()))
+        .collect()
+}
+
+fn one_volume(volume: &Volume, source: Option<&Source>) -> VolumePlan {
+    VolumePlan {
+        name: volume.name.clone(),
+        kind: match volume.kind {
+            Kind::Host => VolumeKind::Host,
+            Kind::Empty => VolumeKind::Empty,
+            Kind::Image => VolumeKind::Image,
+        },
+        source: -1,
+        source_path: volume.source.clone().unwrap_or_default(),
+        directory: source.is_none_or(|s| s.directory),
+        recursive: volume.recursive,
+        read_only: volume.read_only,
+        owner: sources::owner(volume.owner),
+        mode: volume.mode.unwrap_or(VOLUME_MODE),
+        uid: volume.uid,
+        gid: volume.gid,
+    }
+}
+
+/// The pod's own bound of tasks would be a surprise where every app's was taken away.
+fn pod_isolators(manifest: &PodManifest) -> Vec<Isolator> {
+    let unbounded = |app: &RuntimeApp| {
+        app.app
+            .isolators
+            .iter()
+            .any(|i| matches!(i, Isolator::Pids { limit: 0 }))
+    };
+    let mut list = manifest.isolators.clone();
+    if manifest.apps.iter().all(unbounded)
+        && !list.iter().any(|i| matches!(i, Isolator::Pids { .. }))
+    {
+        list.push(Isolator::Pids { limit: 0 });
+    }
+    list
+}
+
+fn insecure(options: InsecureOptions) -> Insecure {
+    [
+        (InsecureOptions::CAPABILITIES, Insecure::CAPABILITIES),
+        (InsecureOptions::PATHS, Insecure::PATHS),
+        (InsecureOptions::SECCOMP, Insecure::SECCOMP),
+        (InsecureOptions::LANDLOCK, Insecure::LANDLOCK),
+    ]
+    .into_iter()
+    .filter(|(option, _)| options.has(*option))
+    .fold(Insecure::NONE, |all, (_, wall)| all.with(wall))
+}
+
+/// Ports of the image that an app without privilege over the host's network cannot open.
+fn low_ports(app: &RuntimeApp, low_port: u16) -> Option<String> {
+    let port = app.app.ports.iter().map(|p| p.port).find(|p| *p < low_port)?;
+    Some(format!(
+        "app `{}` wants port {port}, and below {low_port} the host's network is closed to it: \
+         let it listen higher, or set the sysctl net.ipv4.ip_unprivileged_port_start={port}",
+        app.name
+    ))
+}
+
+/// One line that names what this host lacks; limits of the caller are told by --explain only.
+fn shortfalls(reports: &[Report], pod: &Report) -> Option<String> {
+    let mut names: Vec<&str> = Vec::new();
+    for row in reports.iter().chain([pod]).flat_map(Report::shortfalls) {
+        let name = row.what.as_str();
+        if row.by != "the user" && !name.starts_with("limit ") && !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    if names.is_empty() {
+        return None;
+    }
+    Some(format!(
+        "this host holds less than is wanted of: {} (--explain tells more)",
+        names.join(", ")
+    ))
+}
+
+fn bytes(text: &str) -> Bytes {
+    Bytes(text.as_bytes().to_vec())
+}
+
+fn id(text: &str) -> Result<u32, Error> {
+    text.parse()
+        .map_err(|_| Error::new(format!("`{text}` is no id")))
+}
+
+fn text(path: &std::path::Path) -> Result<String, Error> {
+    path.to_str().map(str::to_owned).ok_or_else(|| {
+        Error::usage(format!("the path `{}` is not UTF-8", path.display()))
+    })
+}
