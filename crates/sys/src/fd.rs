@@ -136,3 +136,18 @@ pub fn onto_stdio(fd: BorrowedFd<'_>, number: RawFd) -> io::Result<()> {
     check(unsafe { libc::dup2(fd.as_raw_fd(), number) }.into())?;
     Ok(())
 }
+
+/// Puts a descriptor on any number from 3 on (`dup2(2)`), without close-on-exec, in a child that
+/// is about to exec.
+///
+/// # Errors
+/// `EINVAL` below 3, `EBADF` when `fd` is not open.
+pub fn onto_number(fd: BorrowedFd<'_>, number: RawFd) -> io::Result<()> {
+    if number < 3 {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
+    // SAFETY: integers only. What was open at `number` is a copy made by fork whose owner is
+    // never dropped, since the process ends by exec or `_exit`.
+    check(unsafe { libc::dup2(fd.as_raw_fd(), number) }.into())?;
+    Ok(())
+}

@@ -4,6 +4,7 @@
 //! `CLOEXEC`, and give the errno back; what a failure means is the caller's business.
 //! What rustix has, callers use from rustix; here is what it lacks.
 
+pub mod confine;
 pub mod cred;
 pub mod fd;
 pub mod landlock;
@@ -17,3 +18,4 @@ pub mod seccomp;
 pub mod signal;
 pub mod socket;
 pub mod tty;
+pub mod usage;

@@ -253,6 +253,17 @@ pub fn try_wait_any() -> Option<(u32, Ended)> {
         .flatten()
 }
 
+/// Waits for any one child to end and reaps it; `None` when there is no child left.
+pub fn wait_any() -> Option<(u32, Ended)> {
+    loop {
+        match wait(libc::P_ALL, 0, libc::__WALL) {
+            Ok(Some(found)) => return Some(found),
+            Ok(None) => {}
+            Err(_) => return None,
+        }
+    }
+}
+
 /// Runs `body` in a forked child and returns its pidfd; the child exits with what `body` returns.
 ///
 /// # Errors
@@ -280,4 +291,14 @@ pub fn join_session_keyring() -> io::Result<()> {
         )
     })?;
     Ok(())
+}
+
+/// Reaps one ended child of any kind by `wait4(2)`; whether there was one. For init, whose
+/// filter knows `wait4` only.
+pub fn reap_one() -> bool {
+    let mut status = 0i32;
+    let none: *mut libc::rusage = std::ptr::null_mut();
+    let options = libc::WNOHANG | libc::__WALL;
+    // SAFETY: `status` outlives the call and no resource usage is written.
+    unsafe { libc::syscall(libc::SYS_wait4, -1, &raw mut status, options, none) > 0 }
 }

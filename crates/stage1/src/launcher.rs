@@ -1,0 +1,328 @@
+//! The launcher of an app: a fork of the supervisor inside the app's Landlock domain, from which
+//! every process of the app is cloned: its start, its restarts and each `rkt enter`.
+//!
+//! Domains are shared by fork only. A process that entered the app with a domain of its own,
+//! however equal, would be a stranger to the app: blind to its processes, unable to signal them.
+//! The launcher is outside the pod: it is in none of its namespaces, and no app can see it.
+//! What it needs of the host it holds open (`docs/design/launcher.md`).
+
+use crate::error::{Doing, Failure};
+use crate::host::{Host, SETUP_DEADLINE, wait_readable};
+use crate::sandbox::Sandbox;
+use rkt_spec::codec::Record;
+use rkt_spec::plan::{AppPlan, Process};
+use rkt_stage2::{Mode, Namespaces, Program, Start, become_app};
+use rkt_sys::process::{self, CStrings, Cloned};
+use rkt_sys::{cred, fd, landlock, ns, socket};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ffi::CString;
+use std::io;
+use std::time::Instant;
+
+/// Longest message to a launcher: a process record of `rkt enter`.
+const MAX_MESSAGE: usize = rkt_pod::control::MAX_FRAME + 16;
+
+/// What a message asks for.
+mod kind {
+    /// Take the mount namespace and enter the domain; descriptors: namespace, then ruleset if any.
+    pub(super) const SETUP: u8 = 1;
+    /// Clone a process; descriptors: stdin, stdout, stderr, report.
+    pub(super) const START: u8 = 2;
+}
+
+/// A running launcher.
+#[derive(Debug)]
+pub(crate) struct Launcher {
+    pub(crate) pidfd: OwnedFd,
+    socket: OwnedFd,
+}
+
+/// What a launcher is made from.
+#[derive(Debug)]
+pub(crate) struct Parts<'a> {
+    pub(crate) host: &'a Host,
+    pub(crate) app: &'a AppPlan,
+    pub(crate) sandbox: &'a Sandbox,
+    pub(crate) user: Option<BorrowedFd<'a>>,
+    pub(crate) cgroup: Option<BorrowedFd<'a>>,
+    pub(crate) cgroup_v1: Vec<BorrowedFd<'a>>,
+    pub(crate) weaken: u64,
+}
+
+/// A process of an app on its way to exec.
+#[derive(Debug)]
+pub(crate) struct Child {
+    pub(crate) pid: u32,
+    pub(crate) pidfd: OwnedFd,
+}
+
+/// What to start.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum What<'a> {
+    /// The app's own program.
+    Main,
+    /// Another process in the app.
+    Other(&'a Process),
+}
+
+impl Launcher {
+    /// Forks it. It joins the app's v1 cgroups at once, which may wait for a grace period of the
+    /// kernel (10-15 ms) while the app's root is being made.
+    pub(crate) fn start(parts: &Parts<'_>) -> Result<Self, Failure> {
+        let doing = || format!("start the launcher of app `{}`", parts.app.name);
+        let (ours, theirs) = socket::pair().doing(doing)?;
+        match process::clone3(0, None).doing(doing)? {
+            Cloned::Parent { pidfd, .. } => Ok(Self {
+                pidfd,
+                socket: ours,
+            }),
+            Cloned::Child => {
+                let status = match Body::prepare(parts, &theirs) {
+                    Ok(body) => body.serve(),
+                    Err(_) => 1,
+                };
+                process::exit(status)
+            }
+        }
+    }
+
+    /// Hands over the app's mount namespace and ruleset; the launcher enters the domain.
+    pub(crate) fn setup(
+        &self,
+        mount: BorrowedFd<'_>,
+        ruleset: Option<BorrowedFd<'_>>,
+    ) -> io::Result<()> {
+        let mut fds = vec![mount];
+        fds.extend(ruleset);
+        socket::send(&self.socket, &[kind::SETUP], &fds)
+    }
+
+    /// Asks for a process; [`Launcher::answer`] gives it.
+    pub(crate) fn ask(
+        &self,
+        what: What<'_>,
+        mode: Mode,
+        tty: bool,
+        stdio: [BorrowedFd<'_>; 3],
+        report: BorrowedFd<'_>,
+    ) -> io::Result<()> {
+        let mut bytes = vec![kind::START, u8::from(mode == Mode::Autopsy), u8::from(tty)];
+        match what {
+            What::Main => bytes.push(0),
+            What::Other(process) => {
+                bytes.push(1);
+                process.put(&mut bytes);
+            }
+        }
+        if bytes.len() > MAX_MESSAGE {
+            return Err(io::Error::from_raw_os_error(
+                rustix::io::Errno::TOOBIG.raw_os_error(),
+            ));
+        }
+        let [stdin, stdout, stderr] = stdio;
+        socket::send(&self.socket, &bytes, &[stdin, stdout, stderr, report])
+    }
+
+    /// The process asked for: a child of the supervisor, not of the launcher.
+    pub(crate) fn answer(&self) -> io::Result<Child> {
+        if !wait_readable(&self.socket, Instant::now() + SETUP_DEADLINE) {
+            return Err(io::Error::from_raw_os_error(
+                rustix::io::Errno::TIMEDOUT.raw_os_error(),
+            ));
+        }
+        let mut bytes = [0u8; 8];
+        let (n, fds) = socket::recv(&self.socket, &mut bytes)?;
+        if n != bytes.len() {
+            return Err(io::Error::from_raw_os_error(
+                rustix::io::Errno::PIPE.raw_os_error(),
+            ));
+        }
+        let [a, b, c, d, e, f, g, h] = bytes;
+        let (errno, pid) = (
+            i32::from_le_bytes([a, b, c, d]),
+            u32::from_le_bytes([e, f, g, h]),
+        );
+        match fds.into_iter().next() {
+            Some(pidfd) if errno == 0 => Ok(Child { pid, pidfd }),
+            _ => Err(io::Error::from_raw_os_error(errno)),
+        }
+    }
+}
+
+/// The launcher's own side.
+struct Body<'a> {
+    parts: &'a Parts<'a>,
+    socket: &'a OwnedFd,
+    namespaces: Option<Namespaces>,
+    argv: CStrings,
+    envp: CStrings,
+    program: Program,
+    cwd: CString,
+}
+
+/// The prepared form of a process: program, arguments, environment, directory.
+fn prepared(process: &Process) -> io::Result<(Program, CStrings, CStrings, CString)> {
+    let list = |items: &[rkt_spec::codec::Bytes]| CStrings::new(items.iter().map(|b| b.0.clone()));
+    let cwd = CString::new(process.cwd.as_str())
+        .map_err(|_| io::Error::from_raw_os_error(rustix::io::Errno::INVAL.raw_os_error()))?;
+    Ok((
+        Program::new(process)?,
+        list(&process.argv)?,
+        list(&process.env)?,
+        cwd,
+    ))
+}
+
+impl<'a> Body<'a> {
+    fn prepare(parts: &'a Parts<'a>, socket: &'a OwnedFd) -> io::Result<Self> {
+        cred::die_with_parent()?;
+        if !parts.host.is_parent() {
+            process::exit(1);
+        }
+        cred::set_dumpable(false)?;
+        cred::set_name(c"rkt-launcher");
+        // Everything else of the supervisor's stays with it: another app's socket held here would
+        // keep its end of file from ever coming, and the pod's lock from ever being free.
+        let sandbox = parts.sandbox;
+        let mut keep: Vec<i32> = [&sandbox.ipc, &sandbox.uts, &sandbox.pids, socket]
+            .into_iter()
+            .map(fd::number)
+            .collect();
+        keep.extend(sandbox.net.as_ref().map(fd::number));
+        keep.extend(
+            parts
+                .user
+                .iter()
+                .chain(&parts.cgroup)
+                .chain(&parts.cgroup_v1)
+                .map(fd::number),
+        );
+        fd::close_all_but(3, &mut keep)?;
+        // The operator's terminal has no business here.
+        for number in 0..3 {
+            fd::onto_stdio(socket.as_fd(), number)?;
+        }
+        rustix::process::setsid()?;
+        for procs in &parts.cgroup_v1 {
+            rustix::io::write(procs, b"0")?;
+        }
+        // Children only: the launcher itself stays in the host's, where no app has a pid for it.
+        ns::enter(sandbox.pids.as_fd(), ns::kind::PID)?;
+        let (program, argv, envp, cwd) = prepared(&parts.app.process)?;
+        Ok(Self {
+            parts,
+            socket,
+            namespaces: None,
+            argv,
+            envp,
+            program,
+            cwd,
+        })
+    }
+
+    fn serve(mut self) -> i32 {
+        let mut buffer = vec![0u8; MAX_MESSAGE];
+        loop {
+            let Ok((n, fds)) = socket::recv(self.socket, &mut buffer) else {
+                return 1;
+            };
+            let result = match buffer.get(..n) {
+                // End of file: the supervisor is gone or done with us.
+                Some([]) | None => return 0,
+                Some([kind::SETUP, ..]) => match self.setup(fds) {
+                    Ok(()) => continue,
+                    Err(_) => return 1,
+                },
+                Some([kind::START, autopsy, tty, other, record @ ..]) => {
+                    let record = (*other == 1).then_some(record);
+                    self.start(*autopsy == 1, *tty == 1, record, &fds)
+                }
+                Some(_) => return 1,
+            };
+            if self.answer(result).is_err() {
+                return 1;
+            }
+        }
+    }
+
+    fn answer(&self, result: io::Result<(u32, OwnedFd)>) -> io::Result<()> {
+        let (errno, pid, pidfd) = match &result {
+            Ok((pid, pidfd)) => (0, *pid, Some(pidfd.as_fd())),
+            Err(error) => (error.raw_os_error().unwrap_or(-1), 0, None),
+        };
+        let mut bytes = errno.to_le_bytes().to_vec();
+        bytes.extend(pid.to_le_bytes());
+        socket::send(self.socket, &bytes, pidfd.as_slice())
+    }
+
+    fn setup(&mut self, fds: Vec<OwnedFd>) -> io::Result<()> {
+        let none = || io::Error::from_raw_os_error(rustix::io::Errno::BADF.raw_os_error());
+        let mut fds = fds.into_iter();
+        let mount = fds.next().ok_or_else(none)?;
+        let sandbox = self.parts.sandbox;
+        let copy = |fd: BorrowedFd<'_>| fd.try_clone_to_owned();
+        self.namespaces = Some(Namespaces {
+            net: sandbox
+                .net
+                .as_ref()
+                .map(|fd| copy(fd.as_fd()))
+                .transpose()?,
+            ipc: copy(sandbox.ipc.as_fd())?,
+            uts: copy(sandbox.uts.as_fd())?,
+            mount,
+            user: self.parts.user.map(copy).transpose()?,
+        });
+        // Never no_new_privs here: children inherit it, and an app may be without it.
+        if let Some(ruleset) = fds.next() {
+            landlock::restrict_self(ruleset.as_fd())?;
+        }
+        Ok(())
+    }
+
+    fn start(
+        &self,
+        autopsy: bool,
+        tty: bool,
+        record: Option<&[u8]>,
+        fds: &[OwnedFd],
+    ) -> io::Result<(u32, OwnedFd)> {
+        let invalid = || io::Error::from_raw_os_error(rustix::io::Errno::INVAL.raw_os_error());
+        let namespaces = self.namespaces.as_ref().ok_or_else(invalid)?;
+        let [stdin, stdout, stderr, report] = fds else {
+            return Err(invalid());
+        };
+        let other = match record {
+            Some(bytes) => Some(Process::from_bytes(bytes).map_err(|_| invalid())?),
+            None => None,
+        };
+        let own = other.as_ref().map(prepared).transpose()?;
+        let (program, argv, envp, cwd) = match &own {
+            Some((program, argv, envp, cwd)) => (program, argv, envp, cwd),
+            None => (&self.program, &self.argv, &self.envp, &self.cwd),
+        };
+        let start = Start {
+            namespaces,
+            // The launcher has joined them, and a child is born where its parent is.
+            cgroup_v1: &[],
+            walls: &self.parts.app.walls,
+            process: other.as_ref().unwrap_or(&self.parts.app.process),
+            program,
+            argv,
+            envp,
+            cwd,
+            stdio: [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()],
+            tty,
+            report: report.as_fd(),
+            mode: if autopsy {
+                Mode::Autopsy
+            } else {
+                Mode::Execute
+            },
+            weaken: self.parts.weaken,
+        };
+        match process::clone3(process::flags::PARENT, self.parts.cgroup)? {
+            Cloned::Parent { pid, pidfd } => Ok((pid, pidfd)),
+            Cloned::Child => become_app(&start),
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! Making a pod: everything up to its apps standing ready behind their walls.
+//!
+//! Independent steps overlap: user namespaces are being made while init is, roots while init
+//! reduces itself, launchers join cgroups while roots are made.
+
+use crate::app::App;
+use crate::error::{Doing, Failure};
+use crate::host::Host;
+use crate::launcher::{Launcher, Parts};
+use crate::rootfs::{IdMaps, Maker, Making};
+use crate::sandbox::Sandbox;
+use crate::users::Holder;
+use rkt_isolate::blocks::{self, Block};
+use rkt_isolate::cgroup::{self, Controller, Layout, Version};
+use rkt_isolate::{idmap, landlock};
+use rkt_spec::plan::{AppPlan, Knob, Limit, Plan, weaken};
+use rkt_sys::{process, signal};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::time::Duration;
+
+/// Where id blocks are reserved, for every data directory of the host.
+const IDS_DIR: &str = "/run/rkt";
+
+/// Descriptors that stage0 handed over, in the plan's order.
+#[derive(Debug)]
+pub(crate) struct Inherited {
+    /// The pod's locked directory.
+    pub(crate) pod: OwnedFd,
+    /// Layers by app.
+    pub(crate) layers: Vec<Vec<OwnedFd>>,
+    /// Sources by volume.
+    pub(crate) sources: Vec<Option<OwnedFd>>,
+}
+
+/// What exists of a pod; grows while it is made, so that a failure half-way can be undone.
+#[derive(Debug, Default)]
+pub(crate) struct Pod {
+    /// The reserved ids; free again when this is dropped.
+    block: Option<Block>,
+    pub(crate) cgroups: Option<cgroup::Pod>,
+    pub(crate) sandbox: Option<Sandbox>,
+    pub(crate) apps: Vec<App>,
+}
+
+impl Pod {
+    /// Makes everything up to running launchers.
+    pub(crate) fn make(
+        &mut self,
+        host: &Host,
+        plan: &Plan,
+        inherited: &Inherited,
+    ) -> Result<(), Failure> {
+        let layout = Layout::detect();
+        let block = blocks::reserve(Path::new(IDS_DIR), plan.slots)
+            .doing(|| "reserve ids for the pod".into())?;
+        let base = block.base;
+        self.block = Some(block);
+        let holders = plan
+            .apps
+            .iter()
+            .map(|app| hold(host, plan, app))
+            .collect::<Result<Vec<_>, _>>()?;
+        let cgroups = cgroup::Pod::create(&layout, &plan.cgroup_parent, &plan.uuid, &plan.limits)?;
+        let cgroups = self.cgroups.insert(cgroups);
+        let sandbox = Sandbox::start(host, plan, base, cgroups.init())?;
+        let sandbox = &*self.sandbox.insert(sandbox);
+        let mut users = Vec::new();
+        for (app, holder) in plan.apps.iter().zip(holders) {
+            let map = idmap::app(base, app.slot);
+            users.push(holder.map(|h| h.finish(host, &map, &map)).transpose()?);
+        }
+        let mut groups = Vec::new();
+        for app in &plan.apps {
+            groups.push(cgroups.app(&app.name, &with_launcher(&layout, &app.limits))?);
+        }
+        let makings = make_roots(host, plan, sandbox, inherited, &users, &groups, &layout)?;
+        let mut launchers = Vec::new();
+        for ((app, user), group) in plan.apps.iter().zip(&users).zip(&groups) {
+            let parts = parts(host, app, sandbox, user.as_ref(), group, plan.weaken);
+            launchers.push(Launcher::start(&parts)?);
+        }
+        let abi = rkt_sys::landlock::abi().unwrap_or(0);
+        let rest = makings.into_iter().zip(users).zip(groups).zip(launchers);
+        for (app, (((making, user), cgroup), launcher)) in plan.apps.iter().zip(rest) {
+            let made = making.finish(host)?;
+            let walled = app.walls.landlock && plan.weaken & weaken::LANDLOCK == 0;
+            let ruleset = if walled {
+                Some(landlock::ruleset(made.root.as_fd(), abi)?)
+            } else {
+                None
+            };
+            launcher
+                .setup(made.namespace.as_fd(), ruleset.as_ref().map(AsFd::as_fd))
+                .doing(|| format!("set up the launcher of app `{}`", app.name))?;
+            self.apps.push(App {
+                plan: app.clone(),
+                uid0: idmap::slot_base(base, app.slot),
+                user,
+                root: made.root,
+                mounts: made.namespace,
+                ruleset,
+                cgroup,
+                launcher,
+            });
+        }
+        sandbox.wait_ready()
+    }
+
+    /// Puts a new launcher in the place of one that died.
+    pub(crate) fn relaunch(&mut self, host: &Host, at: usize, weak: u64) -> Result<(), Failure> {
+        let (Some(app), Some(sandbox)) = (self.apps.get_mut(at), self.sandbox.as_ref()) else {
+            return Ok(());
+        };
+        let launcher = {
+            let parts = parts(
+                host,
+                &app.plan,
+                sandbox,
+                app.user.as_ref(),
+                &app.cgroup,
+                weak,
+            );
+            Launcher::start(&parts)?
+        };
+        launcher
+            .setup(app.mounts.as_fd(), app.ruleset.as_ref().map(AsFd::as_fd))
+            .doing(|| format!("set up the launcher of app `{}`", app.plan.name))?;
+        app.launcher = launcher;
+        Ok(())
+    }
+
+    /// Ends every process of the pod and of its making, and removes the cgroups. Safe at every
+    /// stage of the making.
+    pub(crate) fn end(&mut self) -> Result<(), Failure> {
+        if let Some(sandbox) = &self.sandbox {
+            // The death of PID 1 is the death of every process in the namespace.
+            let _ = signal::send(sandbox.init.as_fd(), 9);
+        }
+        for app in &self.apps {
+            let _ = signal::send(app.launcher.pidfd.as_fd(), 9);
+        }
+        self.apps.clear();
+        // init can end only after each process born of a launcher has been reaped, here.
+        while process::wait_any().is_some() {}
+        self.sandbox = None;
+        match self.cgroups.take() {
+            Some(mut cgroups) => cgroups
+                .remove(Duration::from_secs(2))
+                .doing(|| "remove the pod's cgroups".into()),
+            None => Ok(()),
+        }
+    }
+}
+
+fn hold(host: &Host, plan: &Plan, app: &AppPlan) -> Result<Option<Holder>, Failure> {
+    if plan.weaken & weaken::USERNS != 0 {
+        return Ok(None);
+    }
+    Holder::start(host, Some(app.walls.max_user_namespaces))
+        .map(Some)
+        .doing(|| format!("make the user namespace of app `{}`", app.name))
+}
+
+/// On v1 the launcher is in the app's own groups: it must not take one of the app's tasks.
+fn with_launcher(layout: &Layout, limits: &[Limit]) -> Vec<Limit> {
+    let v1 = layout.version_of(Controller::Pids) == Some(Version::V1);
+    limits
+        .iter()
+        .map(|limit| match limit.knob {
+            Knob::Pids if v1 && limit.value > 0 => Limit {
+                value: limit.value.saturating_add(1),
+                ..*limit
+            },
+            _ => *limit,
+        })
+        .collect()
+}
+
+fn parts<'a>(
+    host: &'a Host,
+    app: &'a AppPlan,
+    sandbox: &'a Sandbox,
+    user: Option<&'a OwnedFd>,
+    group: &'a cgroup::App,
+    weak: u64,
+) -> Parts<'a> {
+    Parts {
+        host,
+        app,
+        sandbox,
+        user: user.map(AsFd::as_fd),
+        cgroup: group.v2(),
+        cgroup_v1: group.v1_procs().collect::<Vec<BorrowedFd<'_>>>(),
+        weaken: weak,
+    }
+}
+
+fn make_roots(
+    host: &Host,
+    plan: &Plan,
+    sandbox: &Sandbox,
+    inherited: &Inherited,
+    users: &[Option<OwnedFd>],
+    groups: &[cgroup::App],
+    layout: &Layout,
+) -> Result<Vec<Making>, Failure> {
+    let mut makings = Vec::new();
+    let none = Vec::new();
+    for (n, ((app, user), group)) in plan.apps.iter().zip(users).zip(groups).enumerate() {
+        let volumes = IdMaps::make(host, plan, app, sandbox.base, &inherited.sources)?;
+        let maker = Maker {
+            host,
+            plan,
+            app,
+            sandbox,
+            user: user.as_ref().map(AsFd::as_fd),
+            pod: inherited.pod.as_fd(),
+            cgroup: group.v2(),
+            cgroup_view: layout.version_of(Controller::Memory) == Some(Version::V2),
+            volumes: &volumes,
+            layers: inherited.layers.get(n).unwrap_or(&none),
+            sources: &inherited.sources,
+        };
+        makings.push(
+            maker
+                .start()
+                .doing(|| format!("make the root of app `{}`", app.name))?,
+        );
+    }
+    Ok(makings)
+}

@@ -1,0 +1,272 @@
+//! What the apps of a pod share: its namespaces, held open by a PID 1 without any power.
+//!
+//! Order (`docs/design/sandbox.md`): the PID and mount namespaces are made first, in the
+//! supervisor's user namespace, so that nobody in the pod can ever mount the pod's procfs or
+//! change init's mounts; then the pod's user namespace, which owns network, IPC and host name.
+
+use crate::error::{Doing, Failure, decode_outcome, encode_outcome};
+use crate::host::{Host, SETUP_DEADLINE, wait_readable};
+use crate::users;
+use rkt_isolate::idmap;
+use rkt_spec::plan::{INIT_ID, Net, Plan, SLOT_IDS, weaken};
+use rkt_sys::mount::{self, NewFs, attr};
+use rkt_sys::process::{self, CStrings, Cloned, flags};
+use rkt_sys::{cred, fd, ns, signal, socket};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{CWD, Mode};
+use std::time::Instant;
+
+/// Name of the empty directory in init's root on which an app's root is staged.
+pub(crate) const STAGE: &str = "t";
+/// Name of the pod's shared memory in init's root.
+pub(crate) const SHM: &str = "s";
+
+/// A running init and the namespaces it keeps.
+#[derive(Debug)]
+pub(crate) struct Sandbox {
+    /// init's pid on the host.
+    pub(crate) pid: u32,
+    /// init.
+    pub(crate) init: OwnedFd,
+    /// The pod's network; `None` when it is the host's.
+    pub(crate) net: Option<OwnedFd>,
+    /// The pod's IPC.
+    pub(crate) ipc: OwnedFd,
+    /// The pod's host name.
+    pub(crate) uts: OwnedFd,
+    /// The pod's processes.
+    pub(crate) pids: OwnedFd,
+    /// init's mounts: an empty root, the template of every app's.
+    pub(crate) template: OwnedFd,
+    /// First id of the pod's block.
+    pub(crate) base: u32,
+    ready: OwnedFd,
+    talk: OwnedFd,
+}
+
+impl Sandbox {
+    /// Makes namespaces and init; returns when the namespaces can be entered, while init is
+    /// still reducing itself. [`Sandbox::wait_ready`] waits for that.
+    pub(crate) fn start(
+        host: &Host,
+        plan: &Plan,
+        base: u32,
+        cgroup: Option<BorrowedFd<'_>>,
+    ) -> Result<Self, Failure> {
+        let (ours, theirs) = socket::pair().doing(|| "make a socket pair".into())?;
+        let (ready, ready_theirs) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+            .doing(|| "make a pipe".into())?;
+        let clone = process::clone3(flags::NEWPID | flags::NEWNS, cgroup)
+            .doing(|| "make the pod's PID 1".into())?;
+        let (pid, init) = match clone {
+            Cloned::Parent { pid, pidfd } => (pid, pidfd),
+            Cloned::Child => {
+                drop(ours);
+                let child = InitChild {
+                    host,
+                    plan,
+                    talk: theirs,
+                    ready: ready_theirs,
+                };
+                let failure = child.become_init();
+                let _ = socket::send(&child.talk, &encode_outcome(&Err(failure)), &[]);
+                process::exit(1)
+            }
+        };
+        drop((theirs, ready_theirs));
+        let made = Self::collect(host, plan, base, pid, &ours);
+        match made {
+            Ok((net, ipc, uts, pids, template)) => Ok(Self {
+                pid,
+                init,
+                net,
+                ipc,
+                uts,
+                pids,
+                template,
+                base,
+                ready,
+                talk: ours,
+            }),
+            Err(failure) => {
+                let _ = signal::send(init.as_fd(), 9);
+                let _ = process::wait_pidfd(init.as_fd());
+                Err(failure)
+            }
+        }
+    }
+
+    #[allow(clippy::type_complexity)]
+    fn collect(
+        host: &Host,
+        plan: &Plan,
+        base: u32,
+        pid: u32,
+        talk: &OwnedFd,
+    ) -> Result<(Option<OwnedFd>, OwnedFd, OwnedFd, OwnedFd, OwnedFd), Failure> {
+        hear(talk)?;
+        let map = idmap::pod(base, plan.slots);
+        users::write_maps(host, pid, &map, &map)?;
+        let net = match plan.net {
+            Net::None => Some(host.namespace(pid, "net")?),
+            Net::Host => None,
+        };
+        let spaces = (
+            net,
+            host.namespace(pid, "ipc")?,
+            host.namespace(pid, "uts")?,
+            host.namespace(pid, "pid")?,
+            host.namespace(pid, "mnt")?,
+        );
+        socket::send(talk, &[1], &[]).doing(|| "talk to the pod's PID 1".into())?;
+        Ok(spaces)
+    }
+
+    /// Waits until init stands behind all its walls.
+    pub(crate) fn wait_ready(&self) -> Result<(), Failure> {
+        let deadline = Instant::now() + SETUP_DEADLINE;
+        let mut byte = [0u8];
+        if wait_readable(&self.ready, deadline) && rustix::io::read(&self.ready, &mut byte) == Ok(1)
+        {
+            return Ok(());
+        }
+        let mut bytes = [0u8; 4096];
+        let (n, _) = socket::recv(&self.talk, &mut bytes).unwrap_or_default();
+        decode_outcome(bytes.get(..n).unwrap_or(&[]))
+            .and_then(|()| Err(Failure::new("wait", "it did not become ready in time")))
+            .doing(|| "start the pod's PID 1".into())
+    }
+}
+
+/// Waits for one outcome of a set-up child.
+pub(crate) fn hear(talk: &OwnedFd) -> Result<(), Failure> {
+    if !wait_readable(talk, Instant::now() + SETUP_DEADLINE) {
+        return Err(Failure::new(
+            "set up the pod",
+            "a set-up child did not answer in time",
+        ));
+    }
+    let mut bytes = vec![0u8; 16 * 1024];
+    let (n, _) = socket::recv(talk, &mut bytes).doing(|| "hear from a set-up child".into())?;
+    decode_outcome(bytes.get(..n).unwrap_or(&[]))
+}
+
+/// The child that becomes PID 1.
+struct InitChild<'a> {
+    host: &'a Host,
+    plan: &'a Plan,
+    talk: OwnedFd,
+    ready: OwnedFd,
+}
+
+impl InitChild<'_> {
+    /// Ends in exec; returns only what went wrong.
+    fn become_init(&self) -> Failure {
+        match self.steps() {
+            Ok(never) => match never {},
+            Err(failure) => failure,
+        }
+    }
+
+    fn steps(&self) -> Result<std::convert::Infallible, Failure> {
+        cred::die_with_parent().doing(|| "ask to die with the supervisor".into())?;
+        self.empty_root()?;
+        let mut kinds = ns::kind::USER | ns::kind::IPC | ns::kind::UTS | ns::kind::CGROUP;
+        if self.plan.net == Net::None {
+            kinds |= ns::kind::NET;
+        }
+        ns::unshare(kinds).doing(|| "make the pod's namespaces".into())?;
+        socket::send(&self.talk, &encode_outcome(&Ok(())), &[])
+            .doing(|| "talk to the supervisor".into())?;
+        // End of file instead of a word: the supervisor is gone.
+        let mut word = [0u8];
+        match socket::recv(&self.talk, &mut word) {
+            Ok((1, _)) => {}
+            _ => process::exit(1),
+        }
+        rustix::system::sethostname(self.plan.hostname.as_bytes())
+            .doing(|| format!("set the host name `{}`", self.plan.hostname))?;
+        if self.plan.net == Net::None {
+            rkt_net::loopback::up().doing(|| "bring up `lo`".into())?;
+            let last = self.plan.slots.saturating_mul(SLOT_IDS).saturating_sub(1);
+            rkt_net::sysctl::apply(self.host.proc.as_fd(), last)
+                .map_err(|(name, e)| Failure::new(format!("set `{name}`"), e.to_string()))?;
+        }
+        let _ = process::join_session_keyring();
+        self.shed()?;
+        let argv = CStrings::new(["rkt-init"]).doing(|| "name init".into())?;
+        let none: [&str; 0] = [];
+        let envp = CStrings::new(none).doing(|| "name init".into())?;
+        let error = process::execve_fd(self.host.exe.as_fd(), &argv, &envp);
+        Err(Failure::new("execute the pod's PID 1", error.to_string()))
+    }
+
+    /// A root with nothing in it but two places for mounts of the apps: not writable, and soon
+    /// not reachable, since init is not dumpable.
+    fn empty_root(&self) -> Result<(), Failure> {
+        let doing = || "give the pod's PID 1 an empty root".to_owned();
+        mount::make_all_private().doing(doing)?;
+        let root = NewFs::open(c"tmpfs")
+            .and_then(|fs| {
+                fs.set(c"size", "4k")?
+                    .set(c"nr_inodes", "4")?
+                    .set(c"mode", "0555")?;
+                fs.mount(mount::Attr::MOUNT_ATTR_NOSUID | mount::Attr::MOUNT_ATTR_NODEV)
+            })
+            .doing(doing)?;
+        mount::attach_at(&root, c"/").doing(doing)?;
+        rustix::process::fchdir(&root).doing(doing)?;
+        for name in [STAGE, SHM] {
+            rustix::fs::mkdirat(CWD, name, Mode::from_raw_mode(0o555)).doing(doing)?;
+        }
+        mount::pivot_to_cwd().doing(doing)?;
+        let bytes = self
+            .plan
+            .apps
+            .iter()
+            .map(|a| a.walls.shm_bytes)
+            .max()
+            .unwrap_or(64 << 20);
+        let shm = NewFs::open(c"tmpfs")
+            .and_then(|fs| {
+                fs.set(c"size", &bytes.to_string())?.set(c"mode", "1777")?;
+                fs.set(c"nr_inodes", "65536")?;
+                fs.mount(
+                    mount::Attr::MOUNT_ATTR_NOSUID
+                        | mount::Attr::MOUNT_ATTR_NODEV
+                        | mount::Attr::MOUNT_ATTR_NOEXEC,
+                )
+            })
+            .doing(|| "make the pod's shared memory".into())?;
+        mount::attach_at(&shm, c"/s").doing(doing)?;
+        let change = mount::Change {
+            set: attr::RDONLY | attr::NOEXEC,
+            ..mount::Change::default()
+        };
+        mount::set_attr(root.as_fd(), &change).doing(doing)
+    }
+
+    /// Gives up every id, capability and descriptor but the ready pipe.
+    fn shed(&self) -> Result<(), Failure> {
+        let doing = || "take every power from the pod's PID 1".to_owned();
+        let ready = fd::number(&self.ready);
+        if ready != 3 {
+            // Number 3 is what the new program expects; what is there now is not needed.
+            fd::onto_number(self.ready.as_fd(), 3).doing(doing)?;
+        } else {
+            fd::keep_on_exec(self.ready.as_fd()).doing(doing)?;
+        }
+        if self.plan.weaken & weaken::INIT == 0 {
+            cred::limit_bounding(0).doing(doing)?;
+            cred::become_ids(INIT_ID, INIT_ID, &[]).doing(doing)?;
+            cred::capset(0, 0, 0).doing(doing)?;
+        }
+        cred::die_with_parent().doing(doing)?;
+        fd::cloexec_from(4).doing(doing)?;
+        // A closed 0, 1 or 2 would make the runtime open /dev/null, which is not there.
+        for number in 0..3 {
+            fd::onto_stdio(self.ready.as_fd(), number).doing(doing)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,100 @@
+//! User namespaces, made by a short-lived child that holds one until we have a descriptor of it.
+
+use crate::error::{Doing, Failure};
+use crate::host::{Host, SETUP_DEADLINE, wait_readable};
+use rkt_isolate::idmap::{self, Extent};
+use rkt_sys::{cred, process, signal};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{Mode, OFlags};
+use std::time::Instant;
+
+/// A child in a new user namespace, waiting for its maps.
+#[derive(Debug)]
+pub(crate) struct Holder {
+    pid: u32,
+    pidfd: OwnedFd,
+    /// Written once the maps are in; its end of file also ends the child.
+    go: OwnedFd,
+}
+
+impl Holder {
+    /// Starts the child. `max_user_namespaces` is written from inside, where only a process with
+    /// CAP_SYS_RESOURCE in the new namespace can, so that the app cannot raise it again.
+    pub(crate) fn start(host: &Host, max_user_namespaces: Option<u32>) -> Result<Self, Failure> {
+        let (wait, go) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+            .doing(|| "make a pipe".into())?;
+        let body = || {
+            if cred::die_with_parent().is_err() || !host.is_parent() {
+                return 1;
+            }
+            let mut byte = [0u8];
+            if rustix::io::read(&wait, &mut byte) != Ok(1) {
+                return 1;
+            }
+            match max_user_namespaces.map(|n| write_limit(host, n)) {
+                None | Some(Ok(())) => 0,
+                Some(Err(_)) => 2,
+            }
+        };
+        let (pid, pidfd) = process::fork_with(process::flags::NEWUSER, body)
+            .doing(|| "make a user namespace".into())
+            .map_err(|f| f.hint("`rkt doctor` tells whether this host allows user namespaces"))?;
+        Ok(Self { pid, pidfd, go })
+    }
+
+    /// Writes the maps and gives the namespace; the child ends.
+    pub(crate) fn finish(
+        self,
+        host: &Host,
+        uids: &[Extent],
+        gids: &[Extent],
+    ) -> Result<OwnedFd, Failure> {
+        let result = self.map(host, uids, gids);
+        if result.is_err() {
+            let _ = signal::send(self.pidfd.as_fd(), 9);
+        }
+        drop(self.go);
+        if !wait_readable(&self.pidfd, Instant::now() + SETUP_DEADLINE) {
+            let _ = signal::send(self.pidfd.as_fd(), 9);
+        }
+        let ended = process::wait_pidfd(self.pidfd.as_fd()).doing(|| "wait for a child".into())?;
+        let namespace = result?;
+        if ended != process::Ended::Exited(0) {
+            return Err(Failure::new(
+                "close the door to nested user namespaces",
+                format!("`user.max_user_namespaces` could not be set ({ended:?})"),
+            ));
+        }
+        Ok(namespace)
+    }
+
+    fn map(&self, host: &Host, uids: &[Extent], gids: &[Extent]) -> Result<OwnedFd, Failure> {
+        write_maps(host, self.pid, uids, gids)?;
+        let namespace = host.namespace(self.pid, "user")?;
+        rustix::io::write(&self.go, &[1]).doing(|| "talk to a set-up child".into())?;
+        Ok(namespace)
+    }
+}
+
+/// Writes both maps of a child's new user namespace.
+pub(crate) fn write_maps(
+    host: &Host,
+    pid: u32,
+    uids: &[Extent],
+    gids: &[Extent],
+) -> Result<(), Failure> {
+    for (name, extents) in [("uid_map", uids), ("gid_map", gids)] {
+        host.write_pid(pid, name, &idmap::text(extents))
+            .doing(|| format!("write the {name} of a user namespace"))?;
+    }
+    Ok(())
+}
+
+/// Through the host's procfs, but for the writer's own namespace: the sysctl is per reader.
+fn write_limit(host: &Host, limit: u32) -> rustix::io::Result<()> {
+    let path = c"sys/user/max_user_namespaces";
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(&host.proc, path, flags, Mode::empty())?;
+    rustix::io::write(&file, limit.to_string().as_bytes())?;
+    Ok(())
+}
