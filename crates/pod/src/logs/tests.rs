@@ -93,10 +93,10 @@ fn what_was_written_comes_back_byte_for_byte_whatever_the_pieces() {
     for seed in 1..30u64 {
         let dir = Scratch::new();
         let mut dice = Dice(seed);
-        let max = 300 + dice.below(5000);
+        let max = 1000 + dice.below(5000);
         let mut sent: BTreeMap<&str, Vec<u8>> = BTreeMap::new();
-        let mut log = LogWriter::open(dir.fd(), &app(), max, 900).unwrap();
-        for i in 0..300 {
+        let mut log = LogWriter::open(dir.fd(), &app(), max, 200).unwrap();
+        for i in 0..100 {
             let stream = [Stream::Stdout, Stream::Stderr][dice.below(2) as usize];
             let n = dice.below(400) as usize;
             let bytes: Vec<u8> = (0..n)
@@ -115,10 +115,10 @@ fn what_was_written_comes_back_byte_for_byte_whatever_the_pieces() {
             if dice.below(50) == 0 {
                 // The supervisor's log goes on after a restart.
                 log.flush(T + i).unwrap();
-                log = LogWriter::open(dir.fd(), &app(), max, 900).unwrap();
+                log = LogWriter::open(dir.fd(), &app(), max, 200).unwrap();
             }
         }
-        log.flush(T + 300).unwrap();
+        log.flush(T + 100).unwrap();
         let entries = all(&mut LogReader::open(dir.fd(), &app()).unwrap());
         for stream in [Stream::Stdout, Stream::Stderr] {
             let want = sent.get(stream.as_str()).map_or(&[][..], Vec::as_slice);

@@ -25,6 +25,8 @@ pub struct LogWriter {
     size: u64,
     max_bytes: u64,
     files: u32,
+    /// How many rotated files there are.
+    older: u32,
     /// What came of stdout and stderr without a line end yet.
     partial: [Vec<u8>; 2],
     batch: Vec<u8>,
@@ -60,12 +62,20 @@ impl LogWriter {
             size: 0,
             max_bytes: max_bytes.max(1),
             files: files.max(1),
+            older: 0,
             partial: [Vec::new(), Vec::new()],
             batch: Vec::new(),
             pending: 0,
             lost: 0,
         };
         log.open_current().doing(doing)?;
+        let exists = |n: u32| {
+            let name = file_name(app, n);
+            rustix::fs::statat(&log.dir, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+        };
+        while log.older + 1 < log.files && exists(log.older + 1) {
+            log.older += 1;
+        }
         Ok(log)
     }
 
@@ -226,10 +236,12 @@ impl LogWriter {
     }
 
     /// Renames each file to the next older name and begins a new one: as many renames as
-    /// files are kept, whatever their size.
+    /// there are files, whatever their size.
     fn rotate(&mut self) -> Result<()> {
         let doing = || format!("rotate the log of app `{}`", self.app);
-        for n in (0..self.files - 1).rev() {
+        // The oldest file of a full set is replaced by the one that takes its name.
+        self.older = (self.older + 1).min(self.files - 1);
+        for n in (0..self.older).rev() {
             let (from, to) = (file_name(&self.app, n), file_name(&self.app, n + 1));
             match rustix::fs::renameat(&self.dir, &from, &self.dir, &to) {
                 Ok(()) | Err(Errno::NOENT) => {}
