@@ -112,6 +112,11 @@ impl std::error::Error for Error {}
 
 impl From<io::Error> for Error {
     fn from(error: io::Error) -> Self {
+        // Errors of ours travel through `Read` and `Write` as the source of an `io::Error`.
+        let error = match error.downcast::<Self>() {
+            Ok(ours) => return ours,
+            Err(other) => other,
+        };
         let kind = match error.kind() {
             io::ErrorKind::NotFound => Kind::NotFound,
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Kind::Denied,
@@ -123,6 +128,12 @@ impl From<io::Error> for Error {
             Kind::NoSpace => error.hint("free some space, or give another place with `--dir`"),
             _ => error,
         }
+    }
+}
+
+impl From<Error> for io::Error {
+    fn from(error: Error) -> Self {
+        io::Error::other(error)
     }
 }
 

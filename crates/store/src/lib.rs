@@ -10,6 +10,10 @@
 #![forbid(unsafe_code)]
 
 pub mod directory;
+mod archive;
+mod blob;
+mod builtin;
+mod config;
 mod disk;
 mod erofs;
 pub mod error;
@@ -18,12 +22,18 @@ mod fetch;
 pub mod image;
 pub mod layer;
 pub mod mounts;
+mod local;
+mod manifest;
+mod oci;
 pub mod options;
 pub mod platform;
 pub mod reference;
+mod registry;
+mod source;
 pub mod store;
 
 pub use error::{Error, Kind, Result};
+pub use fetch::describe;
 pub use event::{Event, Events, Origin};
 pub use image::Image;
 pub use options::{

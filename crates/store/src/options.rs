@@ -1,5 +1,6 @@
 //! What a caller may decide about a fetch. Libraries read no environment: all of it comes in here.
 
+use crate::layer::Limits;
 use crate::platform::Platform;
 use rkt_spec::image::ImageConfig;
 use std::collections::BTreeMap;
@@ -75,7 +76,7 @@ pub struct Proxies {
 pub struct Patience {
     /// For a connection, TLS included; default 15 s.
     pub connect: Duration,
-    /// For the first byte of an answer; default 60 s.
+    /// For the whole head of an answer; default 60 s. Silences in it end at `stall`.
     pub answer: Duration,
     /// For the next bytes of a running transfer; default 30 s.
     pub stall: Duration,
@@ -172,6 +173,8 @@ pub struct FetchOptions {
     pub layer_program: LayerProgram,
     /// Images that come with the program.
     pub builtins: Vec<Builtin>,
+    /// How much one layer may ask for.
+    pub limits: Limits,
     /// Layers at a time, 1..=16; default 4.
     pub parallel: usize,
 }
@@ -185,6 +188,7 @@ impl FetchOptions {
             network: Network::default(),
             layer_program,
             builtins: Vec::new(),
+            limits: Limits::default(),
             parallel: 4,
         }
     }

@@ -14,11 +14,15 @@
 //! There is no database: every file is complete or absent, and the lock of the store tells
 //! readers and fetchers (shared) from gc (exclusive).
 
+mod gc;
+
 use crate::disk;
 use crate::error::{Doing, Error, Kind, Result};
 use crate::event::Events;
 use crate::image::{Image, NameRecord, Record};
-use crate::options::FetchOptions;
+use crate::layer::{self, ChainId};
+use crate::mounts;
+use crate::options::{FetchOptions, LayerProgram};
 use crate::reference::Reference;
 use rkt_spec::Digest;
 use rkt_spec::image::Accounts;
@@ -212,15 +216,17 @@ impl Store {
             .doing(|| format!("remove name `{reference}`"))
     }
 
-    /// Gives back what no image and no pod needs: `in_use` are the chains of the pods.
+    /// Gives back what no image and no pod needs: `in_use` are the chains of the pods, all of
+    /// them. Layers that only images use are unmounted in `run_dir` (`/run/rkt`), and stay.
     ///
     /// Waits up to 10 s for fetches to end. Safe at any time and after any crash.
     ///
     /// # Errors
-    /// `Busy` when others hold the store longer than that.
-    pub fn gc(&self, in_use: &[Digest]) -> Result<GcReport> {
-        let _ = in_use;
-        Ok(GcReport::default())
+    /// `Busy` when others hold the store longer than that; `Corrupt` when a record cannot be
+    /// read, for then nobody knows what it needs.
+    pub fn gc(&self, in_use: &[Digest], run_dir: &Path) -> Result<GcReport> {
+        gc::run(self, in_use, run_dir)
+            .doing(|| format!("clean image store `{}`", self.dir.display()))
     }
 
     /// The users and groups of an image, for names in `--user`.
@@ -228,20 +234,49 @@ impl Store {
     /// # Errors
     /// `NotFound` when its top layer is gone.
     pub fn accounts(&self, image: &Image) -> Result<Accounts> {
-        let _ = image;
-        Ok(Accounts::default())
+        match image.chains.last() {
+            Some(top) => layer::accounts(&self.dir, &ChainId::from_digest(top.clone()))
+                .doing(|| format!("read the users of image `{}`", image.name)),
+            None => Ok(Accounts::default()),
+        }
     }
 
     /// The image's layers as detached read-only mounts, topmost first; needs CAP_SYS_ADMIN.
     ///
-    /// `run_dir` is `/run/rkt`, where the namespace of the layers is pinned.
+    /// `run_dir` is `/run/rkt`, where the namespace of the layers is pinned. The caller should
+    /// have one thread; see [`mounts::attach`].
     ///
     /// # Errors
     /// `Unsupported` when this kernel mounts neither indexes nor directories, `Denied` without
     /// the privilege.
-    pub fn attach(&self, image: &Image, run_dir: &Path) -> Result<Vec<OwnedFd>> {
-        let _ = (image, run_dir);
-        Err(Error::new(Kind::Unsupported, "layers are not mounted yet"))
+    pub fn attach(
+        &self,
+        image: &Image,
+        run_dir: &Path,
+        program: &LayerProgram,
+        way: mounts::Way,
+    ) -> Result<Vec<OwnedFd>> {
+        let chains: Vec<ChainId> = image
+            .chains
+            .iter()
+            .rev()
+            .map(|c| ChainId::from_digest(c.clone()))
+            .collect();
+        mounts::attach(&self.dir, run_dir, program, way, &chains)
+            .doing(|| format!("mount the layers of image `{}`", image.name))
+    }
+
+    /// The image's configuration as its source wrote it: JSON.
+    ///
+    /// # Errors
+    /// `NotFound`, or `Corrupt` when the disk has changed it.
+    pub fn config_json(&self, id: &Digest) -> Result<Vec<u8>> {
+        crate::blob::get(&self.dir, id)
+    }
+
+    /// Whether it was opened to be used and not only to look.
+    pub(crate) fn is_writable(&self) -> bool {
+        self.lock.is_some()
     }
 
     /// Canonical names by image id, sorted.
@@ -292,7 +327,7 @@ fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// Makes a directory and its parents, 0700 those that are new.
-fn make_dir(path: &Path) -> Result<()> {
+pub(crate) fn make_dir(path: &Path) -> Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     fs::DirBuilder::new()
         .recursive(true)

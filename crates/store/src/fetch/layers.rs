@@ -1,0 +1,281 @@
+//! The layers of one image, several at a time, each once.
+
+use crate::blob::Hasher;
+use crate::disk;
+use crate::error::{Doing, Error, Kind, Result};
+use crate::event::{Event, Events};
+use crate::layer::{self, Writer};
+use crate::options::FetchOptions;
+use crate::source::{Layer, Source};
+use rkt_spec::Digest;
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Brings all layers into the store; gives their bytes on disk and how many came now.
+pub(super) fn bring(
+    dir: &Path,
+    source: &dyn Source,
+    layers: &[Layer],
+    options: &FetchOptions,
+    events: Events<'_>,
+) -> Result<(u64, usize)> {
+    let mut seen = BTreeSet::new();
+    let jobs: Vec<&Layer> = layers.iter().filter(|l| seen.insert(&l.diff)).collect();
+    let work = Work {
+        dir,
+        source,
+        options,
+        events,
+        jobs: &jobs,
+        next: AtomicUsize::new(0),
+        stop: AtomicBool::new(false),
+        bytes: Mutex::new((0, 0)),
+        failure: Mutex::new(None),
+    };
+    let hands = options.parallel.clamp(1, 16).min(jobs.len());
+    if hands <= 1 {
+        work.run();
+    } else {
+        std::thread::scope(|scope| {
+            for _ in 0..hands {
+                scope.spawn(|| work.run());
+            }
+        });
+    }
+    match work
+        .failure
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner)
+    {
+        Some(error) => Err(error),
+        None => Ok(work
+            .bytes
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)),
+    }
+}
+
+struct Work<'a> {
+    dir: &'a Path,
+    source: &'a dyn Source,
+    options: &'a FetchOptions,
+    events: Events<'a>,
+    jobs: &'a [&'a Layer],
+    next: AtomicUsize,
+    /// One layer has failed: the others need not go on.
+    stop: AtomicBool,
+    bytes: Mutex<(u64, usize)>,
+    failure: Mutex<Option<Error>>,
+}
+
+impl Work<'_> {
+    fn run(&self) {
+        loop {
+            let Some(layer) = self.jobs.get(self.next.fetch_add(1, Ordering::Relaxed)) else {
+                return;
+            };
+            if self.stop.load(Ordering::Relaxed) {
+                return;
+            }
+            let result = self
+                .one(layer)
+                .doing(|| format!("fetch layer `{}`", layer.diff.short()));
+            match result {
+                Ok((size, fresh)) => {
+                    let mut bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+                    bytes.0 += size;
+                    bytes.1 += usize::from(fresh);
+                }
+                Err(error) => {
+                    // The first failure is the cause; what it stops fails only because of it.
+                    if !self.stop.swap(true, Ordering::Relaxed) {
+                        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Gives the layer's bytes on disk, and whether it came now.
+    fn one(&self, layer: &Layer) -> Result<(u64, bool)> {
+        if let Some(info) = layer::has_layer(self.dir, &layer.diff)? {
+            (self.events)(Event::LayerExists { layer: &layer.diff });
+            return Ok((info.tar_bytes, false));
+        }
+        // Known bytes of another layer under this name: no need to fetch them to say so.
+        if let Some(diff) = layer.blob.as_ref().and_then(|b| remembered(self.dir, b))
+            && diff != layer.diff
+        {
+            return Err(wrong_diff(&diff, &layer.diff));
+        }
+        let _turn = self.turn(&layer.diff)?;
+        if let Some(info) = layer::has_layer(self.dir, &layer.diff)? {
+            (self.events)(Event::LayerExists { layer: &layer.diff });
+            return Ok((info.tar_bytes, false));
+        }
+        if layer
+            .size
+            .is_some_and(|size| size > self.options.limits.bytes)
+        {
+            return Err(Error::new(
+                Kind::TooLarge,
+                format!(
+                    "it has {} bytes even compressed; the limit is {}",
+                    layer.size.unwrap_or(0),
+                    self.options.limits.bytes
+                ),
+            ));
+        }
+        (self.events)(Event::LayerStart {
+            layer: &layer.diff,
+            bytes: layer.size,
+        });
+        let mut gauge = Gauge {
+            layer,
+            writer: Writer::start(self.dir, &self.options.layer_program, &self.options.limits)?,
+            hasher: layer.blob.as_ref().map(|b| Hasher::new(b.algorithm())),
+            bytes: 0,
+            told: Instant::now(),
+            events: self.events,
+            stop: &self.stop,
+        };
+        self.source.stream(layer, &mut gauge)?;
+        let info = gauge.finish()?;
+        if info.diff_id != layer.diff {
+            return Err(wrong_diff(&info.diff_id, &layer.diff));
+        }
+        if let Some(blob) = &layer.blob {
+            remember(self.dir, blob, &layer.diff)?;
+        }
+        (self.events)(Event::LayerDone { layer: &layer.diff });
+        Ok((info.tar_bytes, true))
+    }
+
+    /// Waits until nobody else fetches this layer. The lock ends with the process.
+    fn turn(&self, diff: &Digest) -> Result<OwnedFd> {
+        let path = self.dir.join("locks").join(diff.hex());
+        let lock = rustix::fs::open(
+            &path,
+            OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+            Mode::RUSR | Mode::WUSR,
+        )
+        .doing(|| format!("open `{}`", path.display()))?;
+        let mut told = false;
+        loop {
+            match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(lock),
+                Err(Errno::WOULDBLOCK | Errno::INTR) => {}
+                Err(e) => return Err(Error::from(e).while_doing("wait for its turn")),
+            }
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(Error::new(Kind::System, "another layer failed"));
+            }
+            if !told {
+                told = true;
+                (self.events)(Event::Message(&format!(
+                    "layer `{}` is being fetched by another rkt; waiting for it",
+                    diff.short()
+                )));
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+fn wrong_diff(have: &Digest, want: &Digest) -> Error {
+    Error::new(
+        Kind::Corrupt,
+        format!("its tar has digest `{have}`; the image's configuration says `{want}`"),
+    )
+}
+
+/// Counts, hashes and tells what flows into a writer.
+struct Gauge<'a> {
+    layer: &'a Layer,
+    writer: Writer,
+    hasher: Option<Hasher>,
+    bytes: u64,
+    told: Instant,
+    events: Events<'a>,
+    stop: &'a AtomicBool,
+}
+
+/// Time between two events of one layer.
+const PACE: Duration = Duration::from_millis(100);
+
+impl Gauge<'_> {
+    /// Checks all of the compressed bytes before the layer gets its name.
+    fn finish(self) -> Result<layer::LayerInfo> {
+        if let Some(size) = self.layer.size
+            && size != self.bytes
+        {
+            return Err(Error::new(
+                Kind::Corrupt,
+                format!("it should have {size} bytes and has {}", self.bytes),
+            ));
+        }
+        if let (Some(hasher), Some(want)) = (self.hasher, &self.layer.blob) {
+            let have = hasher.finish();
+            if have != *want {
+                return Err(Error::new(
+                    Kind::Corrupt,
+                    format!("its bytes have digest `{have}`, not `{want}`"),
+                ));
+            }
+        }
+        self.writer.finish()
+    }
+}
+
+impl Write for Gauge<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(Error::new(Kind::System, "another layer failed").into());
+        }
+        self.writer.write_all(bytes)?;
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(bytes);
+        }
+        self.bytes += u64::try_from(bytes.len()).unwrap_or(0);
+        if self.told.elapsed() >= PACE {
+            self.told = Instant::now();
+            (self.events)(Event::LayerProgress {
+                layer: &self.layer.diff,
+                bytes: self.bytes,
+            });
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
+}
+
+fn note(dir: &Path, blob: &Digest) -> PathBuf {
+    dir.join("distribution")
+        .join(blob.algorithm().as_str())
+        .join(blob.hex())
+}
+
+/// The diff id that a compressed layer had when it was read.
+fn remembered(dir: &Path, blob: &Digest) -> Option<Digest> {
+    let bytes = disk::read(&note(dir, blob), 256).ok()?;
+    Digest::new(std::str::from_utf8(&bytes).ok()?.trim()).ok()
+}
+
+fn remember(dir: &Path, blob: &Digest, diff: &Digest) -> Result<()> {
+    let path = note(dir, blob);
+    if let Some(parent) = path.parent() {
+        crate::store::make_dir(parent)?;
+    }
+    disk::write(dir, &path, diff.to_string().as_bytes())
+}
