@@ -7,7 +7,7 @@
 mod read;
 mod write;
 
-pub(crate) use read::{Index, Inode, Piece};
+pub(crate) use read::{Index, Inode, Piece, set_root};
 pub(crate) use write::write;
 
 /// Bytes of a block.

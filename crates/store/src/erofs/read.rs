@@ -103,7 +103,7 @@ fn le64(bytes: &[u8], at: usize) -> u64 {
 impl Index {
     /// Reads the superblock and the device table.
     pub(crate) fn open(file: File) -> Result<Self> {
-        let size = file.metadata()?.len();
+        let size = rustix::fs::fstat(&file)?.st_size.cast_unsigned();
         let mut index = Self {
             file,
             size,
@@ -125,7 +125,10 @@ impl Index {
     }
 
     fn read(&self, at: u64, into: &mut [u8]) -> Result<()> {
-        if at.checked_add(into.len() as u64).is_none_or(|end| end > self.size) {
+        if at
+            .checked_add(into.len() as u64)
+            .is_none_or(|end| end > self.size)
+        {
             return Err(bad("an address past its end"));
         }
         Ok(self.file.read_exact_at(into, at)?)
@@ -203,10 +206,7 @@ impl Index {
             return Ok(Vec::new());
         }
         let mut area = vec![0; 4 * usize::from(inode.xattrs - 1)];
-        self.read(
-            inode.nid * UNIT + (INODE + XATTR_HEADER) as u64,
-            &mut area,
-        )?;
+        self.read(inode.nid * UNIT + (INODE + XATTR_HEADER) as u64, &mut area)?;
         Ok(area)
     }
 
@@ -351,6 +351,24 @@ impl Index {
     }
 }
 
+/// Gives the root of an index that starts with `head` the attributes of another root.
+pub(crate) fn set_root(head: &mut [u8], like: &Inode) -> Result<()> {
+    let at = usize::from(le16(head, SUPER as usize + 14)) * UNIT as usize;
+    let root = head.get_mut(at..at + INODE).ok_or_else(|| bad("no root"))?;
+    let mode = le16(root, 4) & kind::MASK | like.mode & 0o7777;
+    let mut put = |at: usize, bytes: &[u8]| {
+        if let Some(place) = root.get_mut(at..at + bytes.len()) {
+            place.copy_from_slice(bytes);
+        }
+    };
+    put(4, &mode.to_le_bytes());
+    put(24, &like.uid.to_le_bytes());
+    put(28, &like.gid.to_le_bytes());
+    put(32, &like.mtime.to_le_bytes());
+    put(40, &like.nsec.to_le_bytes());
+    Ok(())
+}
+
 /// The names in one block of a directory.
 fn names(block: &[u8]) -> Result<impl Iterator<Item = (&[u8], u64)>> {
     let count = usize::from(le16(block, 8)) / 12;
@@ -390,9 +408,8 @@ mod tests {
         .unwrap();
         assert_eq!(written, bytes.len() as u64);
         assert_eq!(bytes.len() % BLOCK, 0);
-        let mut file = File::from(
-            rustix::fs::memfd_create("index", rustix::fs::MemfdFlags::CLOEXEC).unwrap(),
-        );
+        let mut file =
+            File::from(rustix::fs::memfd_create("index", rustix::fs::MemfdFlags::CLOEXEC).unwrap());
         file.write_all(&bytes).unwrap();
         Index::open(file).unwrap()
     }
@@ -415,10 +432,15 @@ mod tests {
                 device: 1 + (n % 2) as u16,
             };
             let ino = tree.add(plain(file)).unwrap();
-            tree.name(ROOT, format!("file-{n}").as_bytes(), ino).unwrap();
+            tree.name(ROOT, format!("file-{n}").as_bytes(), ino)
+                .unwrap();
         }
         let long = vec![b'x'; 4095];
-        for (name, len) in [(&b"!before"[..], 1usize), (b".-between", 511), (b"~after", 4095)] {
+        for (name, len) in [
+            (&b"!before"[..], 1usize),
+            (b".-between", 511),
+            (b"~after", 4095),
+        ] {
             let at = tree.keep(&long[..len]).unwrap();
             let node = Node::Symlink {
                 at,
@@ -433,7 +455,11 @@ mod tests {
         let xattrs = tree.keep_xattrs(&area).unwrap();
         let inode = tree.inode_mut(dir).unwrap();
         (inode.opaque, inode.xattrs, inode.mtime) = (true, xattrs, -7);
-        let ino = tree.add(plain(Node::Char { rdev: rdev(259, 1_000_000) })).unwrap();
+        let ino = tree
+            .add(plain(Node::Char {
+                rdev: rdev(259, 1_000_000),
+            }))
+            .unwrap();
         tree.name(dir, b"dev", ino).unwrap();
 
         let index = index(tree, &[8192 * 512, 8192 * 512]);
@@ -451,7 +477,11 @@ mod tests {
             };
             assert_eq!(index.pieces(&file).unwrap(), [piece]);
         }
-        for (name, len) in [(&b"!before"[..], 1usize), (b".-between", 511), (b"~after", 4095)] {
+        for (name, len) in [
+            (&b"!before"[..], 1usize),
+            (b".-between", 511),
+            (b"~after", 4095),
+        ] {
             let link = index.lookup(&root, name).unwrap().unwrap();
             assert_eq!(index.target(&link).unwrap(), long[..len]);
         }
@@ -468,7 +498,9 @@ mod tests {
     fn damage_is_an_error_and_never_a_panic() {
         let mut tree = Tree::new(1 << 26, 64);
         for n in 0..200u32 {
-            let dir = tree.add_directory(ROOT, format!("d{n}").as_bytes()).unwrap();
+            let dir = tree
+                .add_directory(ROOT, format!("d{n}").as_bytes())
+                .unwrap();
             tree.add_directory(dir, b"x").unwrap();
         }
         let mut sealed = tree.seal().unwrap();
@@ -487,7 +519,9 @@ mod tests {
                 rustix::fs::memfd_create("index", rustix::fs::MemfdFlags::CLOEXEC).unwrap(),
             );
             file.write_all(&bytes).unwrap();
-            let Ok(index) = Index::open(file) else { continue };
+            let Ok(index) = Index::open(file) else {
+                continue;
+            };
             let Ok(root) = index.root() else { continue };
             let _ = index.lookup(&root, b"d7");
             for (_, nid) in index.names(&root).unwrap_or_default() {

@@ -140,9 +140,13 @@ impl Writer<'_> {
 
     fn shape(&self, ino: Ino) -> Result<Shape> {
         let inode = self.tree.inode(ino)?;
-        let entries = self.tree.xattrs(inode).len()
-            + if inode.opaque { self.opaque.len() } else { 0 };
-        let xattrs = if entries == 0 { 0 } else { XATTR_HEADER + entries };
+        let entries =
+            self.tree.xattrs(inode).len() + if inode.opaque { self.opaque.len() } else { 0 };
+        let xattrs = if entries == 0 {
+            0
+        } else {
+            XATTR_HEADER + entries
+        };
         let plain = |size, blocks| Shape {
             layout: FLAT_PLAIN,
             xattrs,
@@ -274,8 +278,11 @@ impl Writer<'_> {
                 place.copy_from_slice(bytes);
             }
         };
-        let incompat = if devices.is_empty() { 0 } else { INCOMPAT_DEVICES }
-            | if chunks { INCOMPAT_CHUNKS } else { 0 };
+        let incompat = if devices.is_empty() {
+            0
+        } else {
+            INCOMPAT_DEVICES
+        } | if chunks { INCOMPAT_CHUNKS } else { 0 };
         let root = u16::try_from(self.nid(ROOT)).map_err(|_| too_large())?;
         put(0, &MAGIC.to_le_bytes());
         put(8, &COMPAT_MTIME.to_le_bytes());
@@ -356,7 +363,10 @@ impl Writer<'_> {
                     .checked_sub(1)
                     .and_then(|i| self.mapped.get(i))
                     .ok_or_else(too_large)?;
-                (kind::FILE, Some(first.checked_add(block).ok_or_else(too_large)?))
+                (
+                    kind::FILE,
+                    Some(first.checked_add(block).ok_or_else(too_large)?),
+                )
             }
             Node::Holes { map, .. } => {
                 let shift = u16::from(self.tree.map(map)?.shift);

@@ -1,11 +1,22 @@
 //! Chains: a layer's index in the light of the layers below it.
 
-use super::{ChainId, Limits};
-use crate::error::{Error, Kind, Result};
+use super::disk::{self, Growing, chain_dir, chain_record, layer_dir, layer_record, open, seal};
+use super::info::{Chain, Layer};
+use super::process::Process;
+use super::wire::{Answer, Build, BuiltChain, Job};
+use super::{ChainId, Limits, chain_ids};
+use crate::disk::read;
+use crate::error::{Doing, Error, Kind, Result};
 use crate::options::LayerProgram;
 use rkt_spec::Digest;
 use rkt_spec::image::Accounts;
+use rustix::fd::AsFd;
 use std::path::Path;
+
+/// Most layers of an image; overlayfs stacks 500.
+const MAX_LAYERS: usize = 300;
+/// Most bytes of a kept `/etc/passwd` or `/etc/group`.
+const MAX_ACCOUNTS: u64 = 1 << 20;
 
 /// Makes the missing chain entries for these layers (lowest first, all in the store), and gives
 /// all chain ids, lowest first. Idempotent; two callers at once do no harm.
@@ -18,8 +29,119 @@ pub fn commit_chain(
     limits: &Limits,
     diffs: &[Digest],
 ) -> Result<Vec<ChainId>> {
-    let _ = (store, program, limits, diffs);
-    Err(Error::new(Kind::Unsupported, "not written yet"))
+    let ids = chain_ids(diffs);
+    if diffs.len() > MAX_LAYERS {
+        return Err(Error::new(
+            Kind::TooLarge,
+            format!("the image has more than {MAX_LAYERS} layers"),
+        ));
+    }
+    // A chain entry is made only after those below it.
+    let mut known = Vec::new();
+    for id in &ids {
+        match chain_record(store, id)? {
+            Some(record) => known.push(record),
+            None => break,
+        }
+    }
+    if known.len() == ids.len() {
+        return Ok(ids);
+    }
+    let mut process = Process::start(program, limits)?;
+    for (at, (diff, id)) in diffs.iter().zip(&ids).enumerate() {
+        let doing = || format!("index layer `{diff}` on the layers below it");
+        let layer = layer_record(store, diff)?.ok_or_else(|| disk::missing(diff))?;
+        let tar = disk::open_tar(store, diff)?;
+        process
+            .send(&Job::Tar(diff.clone()), &[tar.as_fd()])
+            .doing(doing)?;
+        match known.get(at) {
+            Some(record) => {
+                let index = open(&chain_dir(store, id).join("index"))?;
+                process.send(&Job::Have(record.devices.clone()), &[index.as_fd()])?;
+            }
+            None => {
+                let below = diffs.get(..at).unwrap_or(&[]);
+                build(store, &mut process, &layer, below, id).doing(doing)?;
+            }
+        }
+    }
+    Ok(ids)
+}
+
+fn build(
+    store: &Path,
+    process: &mut Process,
+    layer: &Layer,
+    below: &[Digest],
+    id: &ChainId,
+) -> Result<()> {
+    let dir = Growing::new(store, "chain")?;
+    let (index, passwd, group) = (
+        dir.create("index")?,
+        dir.create("passwd")?,
+        dir.create("group")?,
+    );
+    let lowest = below.is_empty();
+    let ready = layer.index_bytes != 0 && (lowest || !layer.needs_lower);
+    let ready_index = match ready {
+        true => Some(open(&layer_dir(store, &layer.diff).join("index"))?),
+        false => None,
+    };
+    let job = Job::Build(Build {
+        diff: layer.diff.clone(),
+        tar_bytes: layer.tar_bytes,
+        chain: id.digest().clone(),
+        ready,
+        patch_root: !lowest && !layer.has_root,
+    });
+    let mut fds = vec![index.as_fd(), passwd.as_fd(), group.as_fd()];
+    fds.extend(ready_index.iter().map(AsFd::as_fd));
+    process.send(&job, &fds)?;
+    let Answer::Chain(built) = process.answer()? else {
+        return Err(lied());
+    };
+    let record = check(store, layer, below, built)?;
+    let lengths = (
+        index.metadata()?.len(),
+        passwd.metadata()?.len(),
+        group.metadata()?.len(),
+    );
+    if lengths.0 != record.index_bytes || lengths.1 > MAX_ACCOUNTS || lengths.2 > MAX_ACCOUNTS {
+        return Err(lied());
+    }
+    for file in [&index, &passwd, &group] {
+        seal(file)?;
+    }
+    dir.write("info", &disk::bytes(&record))?;
+    dir.publish(&chain_dir(store, id))
+}
+
+fn lied() -> Error {
+    Error::new(
+        Kind::System,
+        "the reader of layers gave an answer that cannot be",
+    )
+}
+
+/// An index may name its own tar, and tars of layers below; nothing else.
+fn check(store: &Path, layer: &Layer, below: &[Digest], built: BuiltChain) -> Result<Chain> {
+    let mut devices = Vec::new();
+    for device in built.devices {
+        let size = if device == layer.diff {
+            layer.padded()
+        } else if below.contains(&device) {
+            layer_record(store, &device)?
+                .ok_or_else(|| disk::missing(&device))?
+                .padded()
+        } else {
+            return Err(lied());
+        };
+        devices.push((device, size));
+    }
+    let mut layers = below.to_vec();
+    layers.push(layer.diff.clone());
+    Ok(Chain::new(layers, built.index, built.index_bytes, devices))
 }
 
 /// The merged `/etc/passwd` and `/etc/group` of a chain.
@@ -27,6 +149,12 @@ pub fn commit_chain(
 /// # Errors
 /// `NotFound` when the chain is not in the store.
 pub fn accounts(store: &Path, chain: &ChainId) -> Result<Accounts> {
-    let _ = (store, chain);
-    Err(Error::new(Kind::Unsupported, "not written yet"))
+    let dir = chain_dir(store, chain);
+    let file = |name| {
+        read(&dir.join(name), MAX_ACCOUNTS).doing(|| format!("read `{name}` of chain `{chain}`"))
+    };
+    Ok(Accounts {
+        passwd: file("passwd")?,
+        group: file("group")?,
+    })
 }

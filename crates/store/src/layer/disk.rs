@@ -1,13 +1,57 @@
 //! Where layers and chains lie in the store, and how they get there whole.
 
+use super::info;
 use super::{ChainId, LayerInfo};
-use crate::error::{Error, Kind, Result};
+use crate::disk::read;
+use crate::error::{Doing, Error, Kind, Result};
 use rkt_spec::Digest;
-use std::fs::File;
-use std::path::Path;
+use rkt_spec::codec::Record;
+use rustix::fs::{Mode, OFlags};
+use sha2::{Digest as _, Sha256};
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
 
-fn later<T>() -> Result<T> {
-    Err(Error::new(Kind::Unsupported, "not written yet"))
+/// Largest record beside an index: 500 layers, named twice.
+const MAX_RECORD: u64 = 256 << 10;
+
+/// The directory of a layer.
+pub(crate) fn layer_dir(store: &Path, diff: &Digest) -> PathBuf {
+    store
+        .join("layers")
+        .join(diff.algorithm().as_str())
+        .join(diff.hex())
+}
+
+/// The directory of a chain entry.
+pub(crate) fn chain_dir(store: &Path, chain: &ChainId) -> PathBuf {
+    let digest = chain.digest();
+    store
+        .join("chains")
+        .join(digest.algorithm().as_str())
+        .join(digest.hex())
+}
+
+/// Nothing there is no error.
+fn optional<T>(result: Result<T>) -> Result<Option<T>> {
+    match result {
+        Err(error) if error.kind() == Kind::NotFound => Ok(None),
+        other => other.map(Some),
+    }
+}
+
+pub(super) fn layer_record(store: &Path, diff: &Digest) -> Result<Option<info::Layer>> {
+    optional(read(&layer_dir(store, diff).join("info"), MAX_RECORD))?
+        .map(|bytes| info::Layer::read(&bytes))
+        .transpose()
+        .doing(|| format!("read the record of layer `{diff}`"))
+}
+
+pub(crate) fn chain_record(store: &Path, chain: &ChainId) -> Result<Option<info::Chain>> {
+    optional(read(&chain_dir(store, chain).join("info"), MAX_RECORD))?
+        .map(|bytes| info::Chain::read(&bytes))
+        .transpose()
+        .doing(|| format!("read the record of chain `{chain}`"))
 }
 
 /// What is known of a stored layer; `None` when it is not there.
@@ -15,8 +59,7 @@ fn later<T>() -> Result<T> {
 /// # Errors
 /// `Corrupt` for a record that is not ours.
 pub fn has_layer(store: &Path, diff: &Digest) -> Result<Option<LayerInfo>> {
-    let _ = (store, diff);
-    later()
+    Ok(layer_record(store, diff)?.map(|record| record.info()))
 }
 
 /// Whether a chain entry is there.
@@ -24,8 +67,19 @@ pub fn has_layer(store: &Path, diff: &Digest) -> Result<Option<LayerInfo>> {
 /// # Errors
 /// When the store cannot be read.
 pub fn has_chain(store: &Path, chain: &ChainId) -> Result<bool> {
-    let _ = (store, chain);
-    later()
+    match fs::symlink_metadata(chain_dir(store, chain).join("info")) {
+        Ok(_) => Ok(true),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(Error::from(e).while_doing(format!("look for chain `{chain}`"))),
+    }
+}
+
+/// Opens a file of the store for reading, following nothing.
+pub(crate) fn open(path: &Path) -> Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty())
+        .map(File::from)
+        .doing(|| format!("open `{}`", path.display()))
 }
 
 /// Opens a layer's tar for reading; its length is [`LayerInfo::tar_bytes`], padding follows.
@@ -33,8 +87,26 @@ pub fn has_chain(store: &Path, chain: &ChainId) -> Result<bool> {
 /// # Errors
 /// `NotFound`.
 pub fn open_tar(store: &Path, diff: &Digest) -> Result<File> {
-    let _ = (store, diff);
-    later()
+    open(&layer_dir(store, diff).join("tar"))
+}
+
+fn list(dir: &Path) -> Result<Vec<Digest>> {
+    let entries = match fs::read_dir(dir.join("sha256")) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.doing(|| format!("list `{}`", dir.display()))?,
+    };
+    let mut all = Vec::new();
+    for entry in entries {
+        let name = entry?.file_name();
+        if let Some(Ok(digest)) = name
+            .to_str()
+            .map(|hex| Digest::new(&format!("sha256:{hex}")))
+        {
+            all.push(digest);
+        }
+    }
+    all.sort();
+    Ok(all)
 }
 
 /// The diff ids of all stored layers.
@@ -42,8 +114,7 @@ pub fn open_tar(store: &Path, diff: &Digest) -> Result<File> {
 /// # Errors
 /// When the store cannot be read.
 pub fn layers(store: &Path) -> Result<Vec<Digest>> {
-    let _ = store;
-    later()
+    list(&store.join("layers"))
 }
 
 /// All stored chains.
@@ -51,8 +122,33 @@ pub fn layers(store: &Path) -> Result<Vec<Digest>> {
 /// # Errors
 /// When the store cannot be read.
 pub fn chains(store: &Path) -> Result<Vec<ChainId>> {
-    let _ = store;
-    later()
+    Ok(list(&store.join("chains"))?
+        .into_iter()
+        .map(ChainId)
+        .collect())
+}
+
+/// Takes a directory out of its place in one step, then removes it. Gives the bytes it had.
+fn remove(store: &Path, dir: &Path) -> Result<u64> {
+    let grave = fresh(store, "gone");
+    match fs::rename(dir, &grave) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(0),
+        other => other.doing(|| format!("remove `{}`", dir.display()))?,
+    }
+    let bytes = bytes_in(&grave);
+    fs::remove_dir_all(&grave).doing(|| format!("remove `{}`", grave.display()))?;
+    Ok(bytes)
+}
+
+/// Bytes on disk of the files of a directory that have no other name.
+fn bytes_in(dir: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let files = fs::read_dir(dir).into_iter().flatten().flatten();
+    files
+        .filter_map(|f| f.metadata().ok())
+        .filter(|m| m.is_file() && m.nlink() == 1)
+        .map(|m| m.blocks() * 512)
+        .sum()
 }
 
 /// Removes a layer and gives the bytes of disk it had; 0 when it was not there.
@@ -60,8 +156,7 @@ pub fn chains(store: &Path) -> Result<Vec<ChainId>> {
 /// # Errors
 /// When it cannot be removed.
 pub fn remove_layer(store: &Path, diff: &Digest) -> Result<u64> {
-    let _ = (store, diff);
-    later()
+    remove(store, &layer_dir(store, diff))
 }
 
 /// Removes a chain entry and gives the bytes of disk it had; 0 when it was not there.
@@ -69,20 +164,159 @@ pub fn remove_layer(store: &Path, diff: &Digest) -> Result<u64> {
 /// # Errors
 /// When it cannot be removed.
 pub fn remove_chain(store: &Path, chain: &ChainId) -> Result<u64> {
-    let _ = (store, chain);
-    later()
+    remove(store, &chain_dir(store, chain))
 }
 
-/// Removes what broken writers left in `tmp`. The caller holds the store's exclusive lock.
+/// Prefixes of our names in `tmp`.
+const PREFIXES: [&str; 4] = ["layer-", "chain-", "tree-", "gone-"];
+
+/// Removes what broken writers left in `tmp`, and gives the number of left-overs. The caller
+/// holds the store's exclusive lock.
 ///
 /// # Errors
 /// When something cannot be removed.
 pub fn sweep(store: &Path) -> Result<usize> {
-    let _ = store;
-    later()
+    let tmp = store.join("tmp");
+    let mut swept = 0;
+    for entry in fs::read_dir(&tmp).doing(|| format!("list `{}`", tmp.display()))? {
+        let entry = entry?;
+        let ours = entry
+            .file_name()
+            .to_str()
+            .is_some_and(|name| PREFIXES.iter().any(|p| name.starts_with(p)));
+        if ours {
+            let path = entry.path();
+            fs::remove_dir_all(&path).doing(|| format!("remove `{}`", path.display()))?;
+            swept += 1;
+        }
+    }
+    Ok(swept)
 }
 
 pub(super) fn verify(store: &Path, diff: &Digest) -> Result<()> {
-    let _ = (store, diff);
-    later()
+    let record = layer_record(store, diff)?.ok_or_else(|| missing(diff))?;
+    let mut tar = open_tar(store, diff)?;
+    let mut left = record.tar_bytes;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        let n = tar
+            .read(&mut buffer)
+            .doing(|| format!("read layer `{diff}`"))?;
+        if n == 0 {
+            break;
+        }
+        // Beyond the hashed bytes there is only our padding.
+        let hashed = left.min(n as u64) as usize;
+        let (bytes, padding) = buffer.get(..n).unwrap_or(&[]).split_at(hashed);
+        hash.update(bytes);
+        left -= hashed as u64;
+        if padding.iter().any(|b| *b != 0) {
+            left = u64::MAX;
+            break;
+        }
+    }
+    if left == 0 && &Digest::sha256(&hash.finalize().into()) == diff {
+        Ok(())
+    } else {
+        Err(Error::new(
+            Kind::Corrupt,
+            format!("the stored bytes of layer `{diff}` are not what its digest says"),
+        ))
+    }
+}
+
+pub(super) fn missing(diff: &Digest) -> Error {
+    Error::new(
+        Kind::NotFound,
+        format!("layer `{diff}` is not in the store"),
+    )
+}
+
+/// A path in `tmp` that nobody else has.
+fn fresh(store: &Path, prefix: &str) -> PathBuf {
+    let mut random = [0; 8];
+    // Only uniqueness is needed, and mkdir or rename tells when there is none.
+    let _ = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty());
+    let name = format!("{prefix}-{}", rkt_spec::digest::hex(&random));
+    store.join("tmp").join(name)
+}
+
+/// A directory that grows in `tmp` and is removed again unless it is put in place.
+#[derive(Debug)]
+pub(crate) struct Growing(PathBuf);
+
+impl Growing {
+    /// `prefix` is one that [`sweep`] knows.
+    pub(crate) fn new(store: &Path, prefix: &str) -> Result<Self> {
+        use std::os::unix::fs::DirBuilderExt;
+        let path = fresh(store, prefix);
+        fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&path)
+            .doing(|| format!("create `{}`", path.display()))?;
+        Ok(Self(path))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// A new file in it, for writing and reading.
+    pub(crate) fn create(&self, name: &str) -> Result<File> {
+        let path = self.0.join(name);
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR)
+            .map(File::from)
+            .doing(|| format!("create `{}`", path.display()))
+    }
+
+    /// Writes a small file.
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let mut file = self.create(name)?;
+        file.write_all(bytes)?;
+        seal(&file)
+    }
+
+    /// Puts the directory in place with all that is in it. One that is there already stays.
+    pub(crate) fn publish(self, target: &Path) -> Result<()> {
+        sync_dir(&self.0)?;
+        match fs::rename(&self.0, target) {
+            // Somebody else was faster, with the same bytes. (Drop removes ours.)
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists
+                ) =>
+            {
+                Ok(())
+            }
+            Err(e) => Err(Error::from(e).while_doing(format!("rename to `{}`", target.display()))),
+            Ok(()) => target.parent().map_or(Ok(()), sync_dir),
+        }
+    }
+}
+
+impl Drop for Growing {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Makes a finished file durable and read-only.
+pub(crate) fn seal(file: &File) -> Result<()> {
+    rustix::fs::fchmod(file, Mode::RUSR)?;
+    file.sync_data()?;
+    Ok(())
+}
+
+fn sync_dir(dir: &Path) -> Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = rustix::fs::open(dir, flags, Mode::empty())?;
+    Ok(rustix::fs::fsync(&dir)?)
+}
+
+/// Bytes of a record.
+pub(super) fn bytes(record: &impl Record) -> Vec<u8> {
+    record.to_bytes()
 }

@@ -22,6 +22,8 @@ pub(crate) const COPY: u16 = u16::MAX;
 pub(crate) enum Node {
     Directory {
         parent: Ino,
+        /// Number of its name while the tree grows.
+        name: u32,
         /// Bytes and components of its path.
         path: u16,
         depth: u16,
@@ -199,14 +201,46 @@ impl Tree {
             return Err(too_large("a path is too long or too deep"));
         }
         let ino = self.add(Inode::directory(parent, path, depth))?;
-        self.name(parent, name, ino)?;
+        let index = self.entry(parent, name)?;
+        if let Some(name) = self.names.get_mut(index) {
+            name.ino = ino;
+        }
+        let number = u32::try_from(index).map_err(|_| too_large("too many names"))?;
+        if let Node::Directory { name, .. } = &mut self.inode_mut(ino)?.node {
+            *name = number;
+        }
         Ok(ino)
+    }
+
+    /// The names on the way to a directory, unless this layer hides what lower layers have there.
+    pub(crate) fn path(&self, mut dir: Ino) -> Result<Option<Vec<Vec<u8>>>> {
+        let mut path = Vec::new();
+        loop {
+            let inode = self.inode(dir)?;
+            let Node::Directory { parent, name, .. } = inode.node else {
+                return Err(lost());
+            };
+            if inode.opaque {
+                return Ok(None);
+            }
+            if dir == ROOT {
+                path.reverse();
+                return Ok(Some(path));
+            }
+            let name = self.names.get(name as usize).ok_or_else(lost)?;
+            if name.whiteout {
+                return Ok(None);
+            }
+            path.push(slice(&self.bytes, name.at, name.len.into()).to_vec());
+            dir = parent;
+        }
     }
 
     /// What a name in a directory stands for.
     pub(crate) fn find(&self, dir: Ino, name: &[u8]) -> Option<&Name> {
         let slot = self.slot(dir, name);
-        self.names.get((*self.slots.get(slot)? as usize).checked_sub(1)?)
+        self.names
+            .get((*self.slots.get(slot)? as usize).checked_sub(1)?)
     }
 
     /// The inode of a name, if the layer has one.
@@ -216,24 +250,26 @@ impl Tree {
 
     /// Gives a name to an inode; what had the name loses it.
     pub(crate) fn name(&mut self, dir: Ino, name: &[u8], ino: Ino) -> Result<()> {
-        self.entry(dir, name)?.ino = ino;
+        let index = self.entry(dir, name)?;
+        self.names.get_mut(index).ok_or_else(lost)?.ino = ino;
         Ok(())
     }
 
     /// Notes that lower layers' thing of this name is gone.
     pub(crate) fn whiteout(&mut self, dir: Ino, name: &[u8]) -> Result<()> {
-        self.entry(dir, name)?.whiteout = true;
+        let index = self.entry(dir, name)?;
+        self.names.get_mut(index).ok_or_else(lost)?.whiteout = true;
         Ok(())
     }
 
-    fn entry(&mut self, dir: Ino, name: &[u8]) -> Result<&mut Name> {
+    /// Number of a name, which is made when it is new.
+    fn entry(&mut self, dir: Ino, name: &[u8]) -> Result<usize> {
         let slot = self.slot(dir, name);
         let known = self.slots.get(slot).map_or(0, |i| *i as usize);
-        let index = match known.checked_sub(1) {
-            Some(index) => index,
-            None => self.insert(dir, name)?,
-        };
-        self.names.get_mut(index).ok_or_else(lost)
+        match known.checked_sub(1) {
+            Some(index) => Ok(index),
+            None => self.insert(dir, name),
+        }
     }
 
     fn insert(&mut self, dir: Ino, name: &[u8]) -> Result<usize> {
@@ -313,10 +349,8 @@ impl Tree {
         } = self;
         drop(slots);
         names.sort_unstable_by(|a, b| {
-            (a.dir, slice(&bytes, a.at, a.len.into())).cmp(&(
-                b.dir,
-                slice(&bytes, b.at, b.len.into()),
-            ))
+            (a.dir, slice(&bytes, a.at, a.len.into()))
+                .cmp(&(b.dir, slice(&bytes, b.at, b.len.into())))
         });
         Ok(Sealed {
             inodes,
@@ -333,6 +367,7 @@ impl Inode {
         Self {
             node: Node::Directory {
                 parent,
+                name: NONE,
                 path,
                 depth,
             },
@@ -508,7 +543,9 @@ mod tests {
     fn names_are_found_again_and_sorted_as_bytes() {
         let mut tree = Tree::new(1 << 24, 16);
         for n in 0..5000u32 {
-            let dir = tree.add_directory(ROOT, format!("d{n}").as_bytes()).unwrap();
+            let dir = tree
+                .add_directory(ROOT, format!("d{n}").as_bytes())
+                .unwrap();
             assert_eq!(tree.child(ROOT, format!("d{n}").as_bytes()), Some(dir));
         }
         tree.whiteout(ROOT, b"gone").unwrap();
@@ -528,7 +565,10 @@ mod tests {
         for _ in 0..3 {
             dir = tree.add_directory(dir, b"x").unwrap();
         }
-        assert_eq!(tree.add_directory(dir, b"x").unwrap_err().kind(), Kind::TooLarge);
+        assert_eq!(
+            tree.add_directory(dir, b"x").unwrap_err().kind(),
+            Kind::TooLarge
+        );
         let error = (0..100).find_map(|n| tree.add_directory(ROOT, &[b'a', n]).err());
         assert_eq!(error.unwrap().kind(), Kind::TooLarge);
     }

@@ -1,0 +1,185 @@
+//! The layers of a chain seen as one: what overlayfs would show of them, by their indexes.
+
+use crate::erofs::{Index, Inode};
+use crate::error::{Error, Kind, Result};
+use std::fs::File;
+
+/// Most symlinks on the way of one path, as in the kernel.
+const MAX_LINKS: usize = 40;
+
+/// Layers, topmost first, each with the tars that its index names.
+#[derive(Debug, Default)]
+pub(crate) struct Below {
+    layers: Vec<Index>,
+}
+
+/// The directories of several layers that make one merged directory, topmost first.
+pub(crate) type Dirs = Vec<(u16, Inode)>;
+
+/// Something found by name.
+#[derive(Debug, Clone)]
+pub(crate) struct Found {
+    /// Number of the layer, 0 the topmost.
+    pub(crate) layer: u16,
+    pub(crate) inode: Inode,
+    /// All parts of a merged directory; empty for anything else.
+    pub(crate) dirs: Dirs,
+}
+
+impl Below {
+    /// Puts one more layer on top.
+    pub(crate) fn push(&mut self, index: Index) {
+        self.layers.insert(0, index);
+    }
+
+    pub(crate) fn index(&self, layer: u16) -> Result<&Index> {
+        self.layers
+            .get(usize::from(layer))
+            .ok_or_else(|| Error::new(Kind::System, "a layer of the chain is missing"))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.layers.is_empty()
+    }
+
+    /// The merged root; nothing when there are no layers.
+    pub(crate) fn root(&self) -> Result<Dirs> {
+        let mut dirs = Dirs::new();
+        for (layer, index) in (0u16..).zip(&self.layers) {
+            let root = index.root()?;
+            dirs.push((layer, root));
+            if index.is_opaque(&root)? {
+                break;
+            }
+        }
+        Ok(dirs)
+    }
+
+    /// What a name in a merged directory shows.
+    pub(crate) fn lookup(&self, dirs: &Dirs, name: &[u8]) -> Result<Option<Found>> {
+        let mut found: Option<Found> = None;
+        for (layer, dir) in dirs {
+            let index = self.index(*layer)?;
+            let Some(inode) = index.lookup(dir, name)? else {
+                continue;
+            };
+            if inode.is_whiteout() {
+                break;
+            }
+            let is_directory = inode.is_directory();
+            match &mut found {
+                None => {
+                    found = Some(Found {
+                        layer: *layer,
+                        inode,
+                        dirs: if is_directory {
+                            vec![(*layer, inode)]
+                        } else {
+                            Vec::new()
+                        },
+                    });
+                }
+                // A directory ends at the first other thing below it.
+                Some(found) if is_directory => found.dirs.push((*layer, inode)),
+                Some(_) => break,
+            }
+            if !is_directory || index.is_opaque(&inode)? {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Walks a path of plain names, following nothing.
+    pub(crate) fn walk(&self, path: &[Vec<u8>]) -> Result<Option<Found>> {
+        let mut dirs = self.root()?;
+        let mut found = match dirs.first() {
+            Some((layer, inode)) => Found {
+                layer: *layer,
+                inode: *inode,
+                dirs: dirs.clone(),
+            },
+            None => return Ok(None),
+        };
+        for name in path {
+            match self.lookup(&dirs, name)? {
+                Some(next) => found = next,
+                None => return Ok(None),
+            }
+            dirs.clone_from(&found.dirs);
+        }
+        Ok(Some(found))
+    }
+
+    /// Finds a file by a path inside the root, following symlinks inside the root.
+    pub(crate) fn resolve(&self, path: &[&[u8]]) -> Result<Option<Found>> {
+        let mut todo: Vec<Vec<u8>> = path.iter().rev().map(|p| p.to_vec()).collect();
+        let mut here: Vec<Vec<u8>> = Vec::new();
+        let mut links = 0;
+        while let Some(name) = todo.pop() {
+            if name == b".." {
+                here.pop();
+                continue;
+            }
+            here.push(name);
+            let Some(found) = self.walk(&here)? else {
+                return Ok(None);
+            };
+            if found.inode.kind() == crate::erofs::kind::SYMLINK {
+                links += 1;
+                if links > MAX_LINKS {
+                    return Ok(None);
+                }
+                let target = self.index(found.layer)?.target(&found.inode)?;
+                here.pop();
+                if target.starts_with(b"/") {
+                    here.clear();
+                }
+                todo.extend(target_parts(&target));
+            }
+        }
+        self.walk(&here)
+    }
+
+    /// The names of a merged directory with what they show, in order.
+    pub(crate) fn list(&self, dirs: &Dirs) -> Result<Vec<(Vec<u8>, Found)>> {
+        let mut names = Vec::new();
+        for (layer, dir) in dirs {
+            names.extend(self.index(*layer)?.names(dir)?.into_iter().map(|(n, _)| n));
+        }
+        names.sort_unstable();
+        names.dedup();
+        let mut list = Vec::new();
+        for name in names {
+            if let Some(found) = self.lookup(dirs, &name)? {
+                list.push((name, found));
+            }
+        }
+        Ok(list)
+    }
+}
+
+/// The components of a symlink's target, last one first, `..` left in.
+pub(crate) fn target_parts(target: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    target
+        .split(|b| *b == b'/')
+        .filter(|p| !p.is_empty() && *p != b".")
+        .map(<[u8]>::to_vec)
+        .collect::<Vec<_>>()
+        .into_iter()
+        .rev()
+}
+
+/// The tars of a chain entry's index, by their device numbers.
+#[derive(Debug, Default)]
+pub(crate) struct Tars(pub(crate) Vec<File>);
+
+impl Tars {
+    /// The file behind device `number` (from 1).
+    pub(crate) fn device(&self, number: u16) -> Result<&File> {
+        usize::from(number)
+            .checked_sub(1)
+            .and_then(|n| self.0.get(n))
+            .ok_or_else(|| Error::new(Kind::Corrupt, "an index names a tar that it has not"))
+    }
+}

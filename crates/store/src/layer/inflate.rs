@@ -1,0 +1,80 @@
+//! From compressed bytes to a tar, by what the bytes say and not by what somebody calls them.
+
+use crate::error::{Error, Kind, Result};
+use std::cell::Cell;
+use std::io::{self, Read};
+
+/// Largest window of a zstd frame, as a power of two: 128 MiB, what `zstd --long` uses.
+const ZSTD_WINDOW: u32 = 27;
+
+/// Counts what it hands on.
+struct Counted<'a, R> {
+    from: R,
+    taken: &'a Cell<u64>,
+}
+
+impl<R: Read> Read for Counted<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.from.read(buffer)?;
+        self.taken.set(self.taken.get() + n as u64);
+        Ok(n)
+    }
+}
+
+/// Looks at the first bytes and gives the inflated stream; `taken` counts compressed bytes.
+///
+/// # Errors
+/// `Unsupported` for compressions that layers must not have (xz, bzip2 and others).
+pub(crate) fn open<'a>(
+    mut from: impl Read + 'a,
+    taken: &'a Cell<u64>,
+) -> Result<Box<dyn Read + 'a>> {
+    let mut magic = [0; 6];
+    let mut known = 0;
+    while let Some(rest) = magic.get_mut(known..).filter(|r| !r.is_empty()) {
+        match from.read(rest) {
+            Ok(0) => break,
+            Ok(n) => known += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    let magic = magic.get(..known).unwrap_or(&[]).to_vec();
+    let whole = |magic: Vec<u8>| Counted {
+        from: io::Cursor::new(magic).chain(from),
+        taken,
+    };
+    match magic.as_slice() {
+        [0x1f, 0x8b, ..] => {
+            let buffered = io::BufReader::with_capacity(64 << 10, whole(magic));
+            Ok(Box::new(flate2::bufread::MultiGzDecoder::new(buffered)))
+        }
+        // A frame, or a skippable one before it.
+        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
+            let mut decoder = zstd::stream::read::Decoder::new(whole(magic))?;
+            decoder.window_log_max(ZSTD_WINDOW)?;
+            Ok(Box::new(decoder))
+        }
+        [0xfd, b'7', b'z', b'X', b'Z', 0] => Err(refused("xz")),
+        [b'B', b'Z', b'h', ..] => Err(refused("bzip2")),
+        _ => Ok(Box::new(whole(magic))),
+    }
+}
+
+fn refused(name: &str) -> Error {
+    Error::new(
+        Kind::Unsupported,
+        format!("the layer is compressed by {name}; layers are gzip, zstd or plain"),
+    )
+}
+
+/// Tells a broken stream from a broken system.
+pub(crate) fn failure(error: &io::Error) -> Error {
+    match error.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code).into(),
+        None => Error::new(
+            Kind::Corrupt,
+            format!("its compressed stream is damaged or cut short: {error}"),
+        ),
+    }
+}
