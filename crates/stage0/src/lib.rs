@@ -7,11 +7,16 @@
 
 pub mod environment;
 pub mod error;
+pub mod explain;
+mod hand_over;
+pub mod launch;
 pub mod merge;
 pub mod plan;
+pub mod prepare;
 pub mod request;
 pub mod resolve;
 pub mod sources;
+pub mod stage1;
 pub mod users;
 pub mod volumes;
 

@@ -83,7 +83,9 @@ pub fn build(
     }
     let (pod_limits, pod_report) = limits(&pod_isolators(manifest), Scope::Pod, &facts.host)?;
     notes.extend(shortfalls(&reports, &pod_report));
-    let needed = u32::try_from(apps.len()).unwrap_or(u32::MAX).saturating_add(1);
+    let needed = u32::try_from(apps.len())
+        .unwrap_or(u32::MAX)
+        .saturating_add(1);
     let plan = Plan {
         uuid,
         pod_name: manifest.name.clone(),
@@ -94,7 +96,9 @@ pub fn build(
         slots: needed.max(BLOCK_SLOTS),
         hide_siblings: apps.len() > 1,
         hosts: match net {
-            Net::None => Some(Bytes(rkt_net::files::hosts(&manifest.hostname).into_bytes())),
+            Net::None => Some(Bytes(
+                rkt_net::files::hosts(&manifest.hostname).into_bytes(),
+            )),
             Net::Host => facts.hosts.clone().map(Bytes),
         },
         resolv_conf: match net {
@@ -139,8 +143,7 @@ fn app_plan(
         ..WallsRequest::new(&app.app.isolators, uid)
     };
     let (walls, mut report) = walls(&wish, &facts.host)?;
-    let (limits, more): (Vec<Limit>, Report) =
-        limits(&app.app.isolators, Scope::App, &facts.host)?;
+    let (limits, more): (Vec<Limit>, Report) = limits(&app.app.isolators, Scope::App, &facts.host)?;
     report.rows.extend(more.rows);
     let plan = AppPlan {
         name: app.name.clone(),
@@ -261,7 +264,12 @@ fn insecure(options: InsecureOptions) -> Insecure {
 
 /// Ports of the image that an app without privilege over the host's network cannot open.
 fn low_ports(app: &RuntimeApp, low_port: u16) -> Option<String> {
-    let port = app.app.ports.iter().map(|p| p.port).find(|p| *p < low_port)?;
+    let port = app
+        .app
+        .ports
+        .iter()
+        .map(|p| p.port)
+        .find(|p| *p < low_port)?;
     Some(format!(
         "app `{}` wants port {port}, and below {low_port} the host's network is closed to it: \
          let it listen higher, or set the sysctl net.ipv4.ip_unprivileged_port_start={port}",
@@ -297,7 +305,7 @@ fn id(text: &str) -> Result<u32, Error> {
 }
 
 fn text(path: &std::path::Path) -> Result<String, Error> {
-    path.to_str().map(str::to_owned).ok_or_else(|| {
-        Error::usage(format!("the path `{}` is not UTF-8", path.display()))
-    })
+    path.to_str()
+        .map(str::to_owned)
+        .ok_or_else(|| Error::usage(format!("the path `{}` is not UTF-8", path.display())))
 }

@@ -4,6 +4,7 @@ use crate::error::Error;
 use rkt_spec::manifest::{Isolator, Mount, Pair, Volume};
 use rkt_spec::plan::Net;
 use rkt_spec::{AppName, PodName};
+use rkt_store::mounts::Way;
 use std::path::PathBuf;
 
 /// A pod to run, in the user's words: checked one by one, not yet against any image.
@@ -53,6 +54,8 @@ pub struct RunRequest {
     pub debug: bool,
     /// Whether to leave out notes and progress.
     pub quiet: bool,
+    /// How layers become mounts; the best way of this host unless a test says otherwise.
+    pub layers: Way,
     /// Defences taken away (`rkt_spec::plan::weaken`); always 0 in a release build.
     pub weaken: u64,
     /// Things to say once before the start, such as an old spelling.
@@ -85,6 +88,7 @@ impl RunRequest {
             landlock: true,
             debug: false,
             quiet: false,
+            layers: Way::Best,
             weaken: 0,
             notes: Vec::new(),
         }

@@ -1,0 +1,369 @@
+//! `--explain`: the plan as rows that a person can read, each with the flag that changes it.
+
+use crate::error::Error;
+use crate::prepare::Prepared;
+use rkt_isolate::plan::Report;
+use rkt_spec::codec::Bytes;
+use rkt_spec::manifest::PodManifest;
+use rkt_spec::plan::{AppPlan, Net, Owner, Plan, Stdio, VolumeKind, VolumePlan};
+use rkt_spec::signal;
+use serde::Serialize;
+
+/// One fact.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Row {
+    /// What it is about.
+    pub what: String,
+    /// How it is.
+    pub is: String,
+    /// How it was wanted, when that is something else.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub wanted: String,
+    /// What makes it so; empty where that goes without saying.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub by: String,
+    /// The flag that changes it; empty when none does.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub flag: String,
+}
+
+/// Rows about one thing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Section {
+    /// `pod`, or `app NAME`.
+    pub title: String,
+    /// Its rows, in order.
+    pub rows: Vec<Row>,
+}
+
+/// All there is to say about a pod before it starts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Explanation {
+    /// The pod, then each app.
+    pub sections: Vec<Section>,
+    /// What would be said at the start.
+    pub notes: Vec<String>,
+    /// The manifest as it would be written.
+    pub manifest: PodManifest,
+}
+
+/// Explains a prepared pod.
+///
+/// # Errors
+/// Never now; a row that could not be told would be one.
+pub fn explain(prepared: &Prepared) -> Result<Explanation, Error> {
+    let planned = &prepared.planned;
+    let mut sections = vec![Section {
+        title: "pod".to_owned(),
+        rows: pod_rows(&planned.plan, &planned.pod_report),
+    }];
+    let images = prepared.images.iter().map(|i| i.image.layers.len());
+    for ((app, report), layers) in planned.plan.apps.iter().zip(&planned.reports).zip(images) {
+        sections.push(Section {
+            title: format!("app {}", app.name),
+            rows: app_rows(&planned.plan, app, layers, report),
+        });
+    }
+    Ok(Explanation {
+        sections,
+        notes: planned.notes.clone(),
+        manifest: prepared.manifest.clone(),
+    })
+}
+
+fn row(what: &str, is: impl Into<String>, flag: &str) -> Row {
+    Row {
+        what: what.to_owned(),
+        is: is.into(),
+        wanted: String::new(),
+        by: String::new(),
+        flag: flag.to_owned(),
+    }
+}
+
+fn report_rows(report: &Report) -> impl Iterator<Item = Row> {
+    report.rows.iter().map(|r| Row {
+        what: r.what.clone(),
+        is: r.enforced.clone(),
+        wanted: if r.is_held() {
+            String::new()
+        } else {
+            r.wanted.clone()
+        },
+        by: r.by.clone(),
+        flag: r.flag.clone(),
+    })
+}
+
+fn pod_rows(plan: &Plan, report: &Report) -> Vec<Row> {
+    let name = plan.pod_name.as_ref().map_or("none", |n| n.as_str());
+    let mut rows = vec![
+        row("name", name, "--pod-name"),
+        row("host name", plan.hostname.clone(), "--hostname"),
+        row(
+            "network",
+            match plan.net {
+                Net::None => "none: a namespace of its own with loopback only",
+                Net::Host => "host: the host's own",
+            },
+            "--net",
+        ),
+        row(
+            "namespaces",
+            match plan.net {
+                Net::None => {
+                    "pid, net, ipc, uts, user, mount: the pod's; user, mount, cgroup: each app's"
+                }
+                Net::Host => {
+                    "pid, ipc, uts, user, mount: the pod's; user, mount, cgroup: each app's; net: the host's"
+                }
+            },
+            "",
+        ),
+        row(
+            "ids",
+            format!("{} ranges of 65536, one for init and each app", plan.slots),
+            "",
+        ),
+        row(
+            "init",
+            "no capability, an empty root, five system calls",
+            "",
+        ),
+        row(
+            "/proc",
+            if plan.hide_siblings {
+                "processes of other apps are hidden"
+            } else {
+                "every process of the pod"
+            },
+            "",
+        ),
+        row(
+            "runs",
+            if plan.foreground {
+                "in the foreground"
+            } else {
+                "detached"
+            },
+            "--detach",
+        ),
+        row(
+            "at the end",
+            if plan.remove {
+                "removed"
+            } else {
+                "kept until `rkt gc` or `rkt rm`"
+            },
+            "--rm",
+        ),
+    ];
+    rows.extend(report_rows(report));
+    rows.extend(plan.volumes.iter().map(volume_row));
+    rows
+}
+
+fn volume_row(volume: &VolumePlan) -> Row {
+    let mut is = match volume.kind {
+        VolumeKind::Host => format!("host `{}`", volume.source_path),
+        VolumeKind::Empty => format!(
+            "empty, mode {:04o}, owner {}:{}",
+            volume.mode, volume.uid, volume.gid
+        ),
+        VolumeKind::Image => "new, over the image's own files".to_owned(),
+    };
+    if volume.kind == VolumeKind::Host {
+        is.push_str(match volume.owner {
+            Owner::App => ", its owner appears as the app's user",
+            Owner::Host => ", ids as on the host",
+            Owner::HostRoot => ", ids 0 to 65535 of the host as they are (dangerous)",
+        });
+        is.push_str(match (volume.directory, volume.recursive) {
+            (false, _) => "",
+            (true, true) => ", with what is mounted below",
+            (true, false) => ", without what is mounted below",
+        });
+    }
+    is.push_str(if volume.read_only {
+        ", read-only"
+    } else {
+        ", writable"
+    });
+    row(&format!("volume {}", volume.name), is, "--volume")
+}
+
+fn app_rows(plan: &Plan, app: &AppPlan, layers: usize, report: &Report) -> Vec<Row> {
+    let process = &app.process;
+    let mut rows = vec![
+        row("image", app.image_name.clone(), ""),
+        row("image id", format!("{}, {layers} layers", app.image_id), ""),
+        row("command", words(&process.argv), "--exec, words after --"),
+        row(
+            "user",
+            format!(
+                "{}:{}{}",
+                process.uid,
+                process.gid,
+                process
+                    .groups
+                    .iter()
+                    .map(|g| format!(" +{g}"))
+                    .collect::<String>()
+            ),
+            "--user, --group",
+        ),
+        row("starts in", process.cwd.clone(), "--working-dir"),
+    ];
+    rows.extend(process.env.iter().map(|pair| {
+        let text = String::from_utf8_lossy(&pair.0);
+        let (name, value) = text.split_once('=').unwrap_or((&text, ""));
+        row(&format!("env {name}"), value, "--environment")
+    }));
+    rows.push(row(
+        "/",
+        if app.read_only {
+            "the image, read-only"
+        } else {
+            "the image; what is written goes with the pod"
+        },
+        "--readonly-rootfs",
+    ));
+    for mount in &app.mounts {
+        let volume = usize::try_from(mount.volume)
+            .ok()
+            .and_then(|at| plan.volumes.get(at));
+        let read_only = mount.read_only || volume.is_some_and(|v| v.read_only);
+        let name = volume.map_or("?", |v| v.name.as_str());
+        let how = if read_only { "read-only" } else { "writable" };
+        rows.push(row(
+            &mount.target,
+            format!("volume {name}, {how}"),
+            "--mount",
+        ));
+    }
+    rows.push(row(
+        "stdin",
+        match app.stdio {
+            Stdio::Log => "/dev/null",
+            Stdio::Stream => "a pipe from rkt's own",
+            Stdio::Tty => "a terminal of the pod",
+        },
+        "--interactive",
+    ));
+    rows.extend(report_rows(report));
+    rows.push(row(
+        "stop",
+        format!(
+            "{}, SIGKILL after {} s",
+            signal::name(app.stop_signal),
+            f64::from(app.stop_timeout_ms) / 1000.0
+        ),
+        "--stop-signal, --stop-timeout",
+    ));
+    rows.push(row(
+        "log",
+        format!("{} files of {} bytes", app.log_files, app.log_max_bytes),
+        "--log-files, --log-max-size",
+    ));
+    rows
+}
+
+/// Words as a shell would take them.
+fn words(argv: &[Bytes]) -> String {
+    let quoted = |word: &Bytes| {
+        let text = String::from_utf8_lossy(&word.0);
+        let plain = |c: char| c.is_ascii_alphanumeric() || "_-./=:,@%+".contains(c);
+        if !text.is_empty() && text.chars().all(plain) {
+            text.into_owned()
+        } else {
+            format!("'{}'", text.replace('\'', r"'\''"))
+        }
+    };
+    argv.iter().map(quoted).collect::<Vec<_>>().join(" ")
+}
+
+impl Explanation {
+    /// The sections as a table for people.
+    pub fn table(&self) -> String {
+        let mut out = String::new();
+        for section in &self.sections {
+            out.push_str(&section.title.to_uppercase_first());
+            out.push('\n');
+            let widest = section.rows.iter().map(|r| r.what.chars().count()).max();
+            let left = widest.unwrap_or(0).min(28) + 2;
+            for row in &section.rows {
+                lines(row, left, &mut out);
+            }
+            out.push('\n');
+        }
+        for note in &self.notes {
+            out.push_str(&format!("Note: {}\n", clean(note)));
+        }
+        out
+    }
+}
+
+/// Columns that the middle of the table takes.
+const MIDDLE: usize = 76;
+
+fn lines(row: &Row, left: usize, out: &mut String) {
+    let mut text = clean(&row.is);
+    if !row.wanted.is_empty() {
+        text.push_str(&format!(" (wanted {})", clean(&row.wanted)));
+    }
+    if !row.by.is_empty() {
+        text.push_str(&format!(" [{}]", clean(&row.by)));
+    }
+    let mut head = format!("  {:left$}", clean(&row.what));
+    let wrapped = wrap(&text, MIDDLE);
+    for (n, line) in wrapped.iter().enumerate() {
+        let flag = if n == 0 { row.flag.as_str() } else { "" };
+        let full = format!("{head}{line:MIDDLE$}  {flag}");
+        out.push_str(full.trim_end());
+        out.push('\n');
+        head = " ".repeat(left + 2);
+    }
+}
+
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut list = vec![String::new()];
+    for word in text.split(' ') {
+        match list.last_mut() {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => list.push(word.to_owned()),
+        }
+    }
+    list
+}
+
+/// Text of images and users on one line, without anything that drives a terminal.
+fn clean(text: &str) -> String {
+    text.chars()
+        .flat_map(|c| {
+            let escaped = c.is_control().then(|| c.escape_default());
+            let plain = (!c.is_control()).then_some(c);
+            escaped.into_iter().flatten().chain(plain)
+        })
+        .collect()
+}
+
+/// `app web` as a heading.
+trait UppercaseFirst {
+    fn to_uppercase_first(&self) -> String;
+}
+
+impl UppercaseFirst for String {
+    fn to_uppercase_first(&self) -> String {
+        let mut chars = self.chars();
+        chars
+            .next()
+            .map(|c| c.to_ascii_uppercase())
+            .into_iter()
+            .chain(chars)
+            .collect()
+    }
+}
