@@ -1,7 +1,6 @@
 //! `--explain`: the plan as rows that a person can read, each with the flag that changes it.
 
-use crate::error::Error;
-use crate::prepare::Prepared;
+use crate::plan::Planned;
 use rkt_isolate::plan::Report;
 use rkt_spec::codec::Bytes;
 use rkt_spec::manifest::PodManifest;
@@ -47,28 +46,23 @@ pub struct Explanation {
     pub manifest: PodManifest,
 }
 
-/// Explains a prepared pod.
-///
-/// # Errors
-/// Never now; a row that could not be told would be one.
-pub fn explain(prepared: &Prepared) -> Result<Explanation, Error> {
-    let planned = &prepared.planned;
+/// Explains a decided pod; `layers` counts those of each app's image.
+pub fn explain(planned: &Planned, manifest: &PodManifest, layers: &[usize]) -> Explanation {
     let mut sections = vec![Section {
         title: "pod".to_owned(),
         rows: pod_rows(&planned.plan, &planned.pod_report),
     }];
-    let images = prepared.images.iter().map(|i| i.image.layers.len());
-    for ((app, report), layers) in planned.plan.apps.iter().zip(&planned.reports).zip(images) {
+    for ((app, report), layers) in planned.plan.apps.iter().zip(&planned.reports).zip(layers) {
         sections.push(Section {
             title: format!("app {}", app.name),
-            rows: app_rows(&planned.plan, app, layers, report),
+            rows: app_rows(&planned.plan, app, *layers, report),
         });
     }
-    Ok(Explanation {
+    Explanation {
         sections,
         notes: planned.notes.clone(),
-        manifest: prepared.manifest.clone(),
-    })
+        manifest: manifest.clone(),
+    }
 }
 
 fn row(what: &str, is: impl Into<String>, flag: &str) -> Row {
@@ -287,7 +281,7 @@ impl Explanation {
     pub fn table(&self) -> String {
         let mut out = String::new();
         for section in &self.sections {
-            out.push_str(&section.title.to_uppercase_first());
+            out.push_str(&heading(&section.title));
             out.push('\n');
             let widest = section.rows.iter().map(|r| r.what.chars().count()).max();
             let left = widest.unwrap_or(0).min(28) + 2;
@@ -352,18 +346,9 @@ fn clean(text: &str) -> String {
 }
 
 /// `app web` as a heading.
-trait UppercaseFirst {
-    fn to_uppercase_first(&self) -> String;
-}
-
-impl UppercaseFirst for String {
-    fn to_uppercase_first(&self) -> String {
-        let mut chars = self.chars();
-        chars
-            .next()
-            .map(|c| c.to_ascii_uppercase())
-            .into_iter()
-            .chain(chars)
-            .collect()
+fn heading(title: &str) -> String {
+    match title.split_once(' ') {
+        Some((kind, name)) => format!("{} {name}", kind.to_uppercase()),
+        None => title.to_uppercase(),
     }
 }

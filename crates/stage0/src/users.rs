@@ -38,7 +38,7 @@ struct User<'a> {
 
 /// Whether a user and group can be told without the image's files: nobody named anybody.
 pub fn is_plain_root(user: &str, group: Option<&str>) -> bool {
-    user.is_empty() && group.is_none_or(|g| is_number(g))
+    user.is_empty() && group.is_none_or(is_number)
 }
 
 /// Finds out who `user` (`name`, `7`, `name:group`, `7:8` or empty for root) is.
