@@ -4,14 +4,15 @@
 // policy and no error handling beyond a message; what a runtime costs above it is its own. Bench
 // compiles it static with the machine's cc.
 //
-//   floor full  LOWER STATE CGROUP   one process: up, exec /bin/true, wait, clean up
-//   floor pod3  LOWER STATE CGROUP   a pod of three: up (a byte on stdout), kill, clean up
-//   floor hold  LOWER STATE CGROUP   up with a sleeper, supervisor stays behind; returns when it runs
-//   floor enter STATE                /bin/true in every namespace of what `hold` holds
-//   floor drop  STATE                ends what `hold` holds
+//   floor full  ID DIR LOWER CGROUP   one process: up, exec /bin/true, wait, clean up
+//   floor pod3  ID DIR LOWER CGROUP   a pod of three: up (a byte on stdout), kill, clean up
+//   floor hold  ID DIR LOWER CGROUP   up with a sleeper, supervisor stays; returns when it runs
+//   floor enter ID DIR                /bin/true in every namespace of what `hold` holds
+//   floor drop  ID DIR                ends what `hold` holds
 //
-// LOWER is a root directory with /proc /sys /dev, STATE a directory of ours, CGROUP a directory of
-// the unified tree of ours. Every directory above LOWER and STATE must be world-searchable.
+// DIR holds a file of state for each ID and a directory `stage` to mount on, LOWER is a root
+// directory with /proc /sys /dev, CGROUP a directory of ours in the unified tree. All directories
+// above DIR and LOWER must be world-searchable.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -48,7 +49,9 @@ static void die(const char *what) {
 }
 #define must(call) ((call) < 0 ? (die(#call), -1) : 0)
 static int got(int fd, const char *what) { if (fd < 0) die(what); return fd; }
-static void join(char *to, const char *dir, const char *name) { snprintf(to, 256, "%s/%s", dir, name); }
+static void join(char *to, const char *dir, const char *name) {
+    if (snprintf(to, 256, "%s/%s", dir, name) >= 256) { errno = ENAMETOOLONG; die(dir); }
+}
 
 // ---- seccomp: a balanced tree over the ranges between the refused calls -------------------------
 static const int refused[] = {101, 103, 134, 135, 136, 139, 153, 154, 155, 156, 159, 161, 163, 164, 165,
@@ -190,9 +193,9 @@ static void map_ids(pid_t pid) {
         must(write(fd, line, (size_t)n)); close(fd);
     }
 }
-static void write_state(const char *dir, pid_t app, pid_t supervisor, const char *cgroup) {
-    char path[256], tmp[256], text[512];
-    join(path, dir, "state"); join(tmp, dir, "state.new");
+static void write_state(const char *path, pid_t app, pid_t supervisor, const char *cgroup) {
+    char tmp[256], text[512];
+    snprintf(tmp, sizeof tmp, "%s.new", path);
     int fd = got(open(tmp, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600), tmp);
     int n = snprintf(text, sizeof text, "%d %d %s\n", app, supervisor, cgroup);
     must(write(fd, text, (size_t)n)); close(fd); must(rename(tmp, path));
@@ -202,16 +205,11 @@ static int reap(int pidfd) {
     must(waitid(P_PIDFD, (id_t)pidfd, &info, WEXITED));
     return info.si_code == CLD_EXITED ? info.si_status : 128 + info.si_status;
 }
-static void stage_dir(const char *dir, const char *name, char *to) {
-    join(to, dir, name);
-    if (mkdir(to, 0755) < 0 && errno != EEXIST) die(to);
-}
 
-// One app in namespaces of its own; `alive` is a pipe whose end of file means "executed".
-static pid_t start_full(const char *lower, const char *dir, int cgroup, int sleeper, int alive, int *pidfd) {
+// One app in namespaces of its own.
+static pid_t start_full(const char *lower, const char *stage, int cgroup, int sleeper, int *pidfd) {
     int go[2];
-    char stage[256], byte;
-    stage_dir(dir, "stage", stage);
+    char byte;
     must(pipe2(go, O_CLOEXEC));
     pid_t pid = clone_into(ALL, cgroup, pidfd);
     if (pid == 0) {
@@ -223,7 +221,6 @@ static pid_t start_full(const char *lower, const char *dir, int cgroup, int slee
         build_root(lower, stage);
         must(sethostname("floor", 5));
         loopback_up();
-        (void)alive;
         drop();
         run(sleeper);
     }
@@ -232,18 +229,17 @@ static pid_t start_full(const char *lower, const char *dir, int cgroup, int slee
     return pid;
 }
 
-static int full(const char *lower, const char *dir, const char *cgroup) {
-    char path[256];
+static int full(const char *lower, const char *stage, const char *state, const char *cgroup) {
     int pidfd, fd = make_cgroup(cgroup);
-    pid_t pid = start_full(lower, dir, fd, 0, -1, &pidfd);
-    write_state(dir, pid, getpid(), cgroup);
+    pid_t pid = start_full(lower, stage, fd, 0, &pidfd);
+    write_state(state, pid, getpid(), cgroup);
     int status = reap(pidfd);
     remove_cgroup(cgroup);
-    join(path, dir, "state"); must(unlink(path));
+    must(unlink(state));
     return status;
 }
 
-static int hold(const char *lower, const char *dir, const char *cgroup) {
+static int hold(const char *lower, const char *stage, const char *state, const char *cgroup) {
     int alive[2], pidfd;
     char byte;
     must(pipe2(alive, O_CLOEXEC));
@@ -251,13 +247,14 @@ static int hold(const char *lower, const char *dir, const char *cgroup) {
     if (supervisor < 0) die("fork");
     if (supervisor > 0) {
         close(alive[1]);
-        return read(alive[0], &byte, 1) == 0 ? 0 : 125;
+        if (read(alive[0], &byte, 1) != 0) die("wait for the app");
+        return access(state, F_OK) == 0 ? 0 : 125;
     }
     setsid();
     close(alive[0]);
     int fd = make_cgroup(cgroup);
-    pid_t pid = start_full(lower, dir, fd, 1, alive[1], &pidfd);
-    write_state(dir, pid, getpid(), cgroup);
+    pid_t pid = start_full(lower, stage, fd, 1, &pidfd);
+    write_state(state, pid, getpid(), cgroup);
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     for (int i = 0; i < 3; i++) dup2(null, i);
     close(alive[1]);
@@ -266,18 +263,16 @@ static int hold(const char *lower, const char *dir, const char *cgroup) {
     return 0;
 }
 
-static void read_state(const char *dir, int *app, int *supervisor, char *cgroup) {
-    char path[256];
-    join(path, dir, "state");
+static void read_state(const char *path, int *app, int *supervisor, char *cgroup) {
     FILE *file = fopen(path, "re");
     if (!file || fscanf(file, "%d %d %255s", app, supervisor, cgroup) != 3) die(path);
     fclose(file);
 }
 
-static int enter(const char *dir) {
+static int enter(const char *state) {
     int app, supervisor, child;
     char cgroup[256];
-    read_state(dir, &app, &supervisor, cgroup);
+    read_state(state, &app, &supervisor, cgroup);
     int fd = got(open(cgroup, O_PATH | O_DIRECTORY | O_CLOEXEC), cgroup);
     int target = got((int)syscall(SYS_pidfd_open, app, 0), "pidfd_open");
     must(setns(target, CLONE_NEWPID));
@@ -290,23 +285,23 @@ static int enter(const char *dir) {
     return reap(child);
 }
 
-static int end(const char *dir) {
+static int end(const char *state) {
     int app, supervisor;
-    char cgroup[256], path[256];
-    read_state(dir, &app, &supervisor, cgroup);
+    char cgroup[256];
+    read_state(state, &app, &supervisor, cgroup);
     int watch = got((int)syscall(SYS_pidfd_open, supervisor, 0), "pidfd_open");
     must(kill(app, SIGKILL));
     // The supervisor is no child of ours: its end shows as the pidfd turning readable.
     struct { int fd; short events, revents; } poll_fd = {watch, 1, 0};
     must(syscall(SYS_poll, &poll_fd, 1, 5000));
-    join(path, dir, "state"); must(unlink(path));
+    must(unlink(state));
     return 0;
 }
 
 // Three apps that share user, net, ipc, uts and pid, each with its own mounts and cgroup view.
-static int pod3(const char *lower, const char *dir, const char *cgroup) {
+static int pod3(const char *lower, const char *stage, const char *state, const char *cgroup) {
     int go[2], alive[2], init, app[3];
-    char path[5][256], stage[3][256], byte;
+    char path[4][256], byte;
     close(make_cgroup(cgroup));
     for (int i = 0; i < 4; i++) { char name[8]; snprintf(name, sizeof name, "%d", i); join(path[i], cgroup, name); }
     must(pipe2(go, O_CLOEXEC)); must(pipe2(alive, O_CLOEXEC));
@@ -329,21 +324,18 @@ static int pod3(const char *lower, const char *dir, const char *cgroup) {
     if (read(alive[0], &byte, 1) != 1) die("wait for init");
     must(setns(init, CLONE_NEWPID));
     for (int i = 0; i < 3; i++) {
-        char name[8];
-        snprintf(name, sizeof name, "stage%d", i);
-        stage_dir(dir, name, stage[i]);
         fd = make_cgroup(path[i]);
         if (clone_into(0, fd, &app[i]) == 0) {
             must(setns(init, CLONE_NEWUSER | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS));
             must(unshare(CLONE_NEWNS | CLONE_NEWCGROUP));
             become_root();
-            build_root(lower, stage[i]);
+            build_root(lower, stage);
             drop();
             run(1);
         }
         close(fd);
     }
-    write_state(dir, pid, getpid(), cgroup);
+    write_state(state, pid, getpid(), cgroup);
     close(alive[1]);
     if (read(alive[0], &byte, 1) != 0) die("wait for the apps");
     must(write(1, "u", 1));
@@ -352,19 +344,23 @@ static int pod3(const char *lower, const char *dir, const char *cgroup) {
     reap(init);
     for (int i = 0; i < 4; i++) remove_cgroup(path[i]);
     remove_cgroup(cgroup);
-    char state[256];
-    join(state, dir, "state"); must(unlink(state));
+    must(unlink(state));
     return 0;
 }
 
 int main(int argc, char **argv) {
     signal(SIGPIPE, SIG_IGN);
     compile();
-    if (argc == 5 && !strcmp(argv[1], "full")) return full(argv[2], argv[3], argv[4]);
-    if (argc == 5 && !strcmp(argv[1], "pod3")) return pod3(argv[2], argv[3], argv[4]);
-    if (argc == 5 && !strcmp(argv[1], "hold")) return hold(argv[2], argv[3], argv[4]);
-    if (argc == 3 && !strcmp(argv[1], "enter")) return enter(argv[2]);
-    if (argc == 3 && !strcmp(argv[1], "drop")) return end(argv[2]);
-    dprintf(2, "usage: floor full|pod3|hold LOWER STATE CGROUP | enter|drop STATE\n");
+    char stage[256], state[256], cgroup[256];
+    if (argc >= 4) { join(stage, argv[3], "stage"); join(state, argv[3], argv[2]); }
+    if (argc == 6) {
+        join(cgroup, argv[5], argv[2]);
+        if (!strcmp(argv[1], "full")) return full(argv[4], stage, state, cgroup);
+        if (!strcmp(argv[1], "pod3")) return pod3(argv[4], stage, state, cgroup);
+        if (!strcmp(argv[1], "hold")) return hold(argv[4], stage, state, cgroup);
+    }
+    if (argc == 4 && !strcmp(argv[1], "enter")) return enter(state);
+    if (argc == 4 && !strcmp(argv[1], "drop")) return end(state);
+    dprintf(2, "usage: floor full|pod3|hold ID DIR LOWER CGROUP, or floor enter|drop ID DIR\n");
     return 125;
 }

@@ -1,0 +1,173 @@
+//! Finds who is here, prepares each one's image or configuration, and makes the columns.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::{
+    agent::Pace,
+    bench::Bench,
+    engine::{
+        floor::Floor,
+        oci::Oci,
+        podman::{IMAGE, Podman},
+        rkt::Rkt,
+        words,
+    },
+    fault::{Doing, Fault, Result},
+    image,
+    world::World,
+};
+
+/// The source of the floor, compiled anew in each run.
+const FLOOR: &str = include_str!("../floor.c");
+
+/// Makes every column that can be had; who is not there is noted in `bench.missing`.
+pub(crate) fn gather(bench: &mut Bench, rkt: Option<&Path>) -> Result<()> {
+    let (layout, root) = (bench.place.dir.join("layout"), bench.place.room("root")?);
+    image::small(&layout, &root)?;
+    let floor = floor(bench, &root)?;
+    bench.add(floor, true);
+    match rkt {
+        Some(program) => add_rkt(bench, program, &layout)?,
+        None => bench.missing.push("rkt: no --rkt=PATH".to_owned()),
+    }
+    // crun 1.8 refuses a hybrid tree; v1 and v2 are both shown, since they differ by a grace period.
+    add_oci(bench, ("crun, v2", "crun", World::V2), &root, false, true)?;
+    add_oci(
+        bench,
+        ("crun, v2, userns", "crun", World::V2),
+        &root,
+        true,
+        false,
+    )?;
+    add_oci(bench, ("crun, v1", "crun", World::V1), &root, false, false)?;
+    add_oci(bench, ("runc, v1", "runc", World::V1), &root, false, true)?;
+    add_podman(bench, &layout)
+}
+
+fn floor(bench: &Bench, root: &Path) -> Result<Floor> {
+    let states = bench.place.room("floor")?;
+    bench.place.room("floor/stage")?;
+    let (source, program) = (states.join("floor.c"), states.join("floor"));
+    std::fs::write(&source, FLOOR).doing(|| format!("write `{}`", source.display()))?;
+    let made = Command::new("cc")
+        .args(["-O2", "-static", "-o"])
+        .args([&program, &source])
+        .status()
+        .doing(|| "start `cc`".to_owned())?;
+    if !made.success() {
+        return Err(Fault::new(
+            "compile the floor: see the messages of `cc` above",
+        ));
+    }
+    Ok(Floor {
+        program,
+        root: root.to_owned(),
+        states,
+        cgroup: bench.place.unified()?,
+    })
+}
+
+/// Two columns of rkt: with its defaults, and without the limit that costs v1 hosts a grace period.
+fn add_rkt(bench: &mut Bench, program: &Path, layout: &Path) -> Result<()> {
+    let (dir, run_dir) = (bench.place.room("rkt")?, bench.place.room("rkt-run")?);
+    let rkt = |name, app, image: &str| Rkt {
+        name,
+        program: program.to_owned(),
+        dir: dir.clone(),
+        run_dir: run_dir.clone(),
+        image: image.to_owned(),
+        app,
+    };
+    let source = format!("oci:{}", layout.display());
+    let fetch = rkt("rkt", "", &source).line(&format!("fetch {source}"));
+    // The promise is about an image in the store: by its digest, if `fetch` says one.
+    match bench.ask_in(World::Host, vec![fetch], Pace::InTurn) {
+        Ok(cost) => {
+            let id = cost.words.iter().rev().find(|word| word.starts_with("sha"));
+            let image = id.cloned().unwrap_or(source);
+            bench.add(rkt("rkt", "", &image), true);
+            bench.add(rkt("rkt, --pids=0", "--pids=0", &image), false);
+        }
+        Err(why) => bench.missing.push(format!("rkt: {why}")),
+    }
+    Ok(())
+}
+
+fn add_oci(
+    bench: &mut Bench,
+    (name, program, world): (&'static str, &'static str, World),
+    root: &Path,
+    walls: bool,
+    main: bool,
+) -> Result<()> {
+    if let Err(why) = there(program).and_then(|()| world.way_in().map(|_| ())) {
+        bench.missing.push(format!("{name}: {why}"));
+        return Ok(());
+    }
+    let dir = bench.place.room(&name.replace([',', ' '], "-"))?;
+    let engine = Oci {
+        name,
+        program,
+        world,
+        dir,
+    };
+    engine.configure(root, walls)?;
+    bench.add(engine, main);
+    Ok(())
+}
+
+fn add_podman(bench: &mut Bench, layout: &Path) -> Result<()> {
+    if let Err(why) = there("podman") {
+        bench.missing.push(format!("podman: {why}"));
+        return Ok(());
+    }
+    let world = World::of_podman();
+    let podman = Podman {
+        dir: bench.place.room("podman")?,
+        world,
+        cgroup: bench.place.cgroup.clone(),
+    };
+    let env = podman.configure()?;
+    bench.export(env);
+    let load = words(&format!("podman pull -q oci:{}:latest", layout.display()));
+    let loaded = bench
+        .ask_in(world, vec![load], Pace::InTurn)
+        .and_then(|cost| {
+            let id = cost.words.last().cloned().unwrap_or_default();
+            bench.ask_in(
+                world,
+                vec![words(&format!("podman tag {id} {IMAGE}"))],
+                Pace::InTurn,
+            )
+        });
+    match loaded {
+        Ok(_) => bench.add(podman, true),
+        Err(why) => bench.missing.push(format!("podman: {why}")),
+    }
+    Ok(())
+}
+
+/// Whether a program is to be found.
+fn there(program: &str) -> Result<()> {
+    let dirs = [
+        "/usr/local/sbin",
+        "/usr/local/bin",
+        "/usr/sbin",
+        "/usr/bin",
+        "/sbin",
+        "/bin",
+    ];
+    if dirs
+        .iter()
+        .any(|dir| PathBuf::from(dir).join(program).exists())
+    {
+        Ok(())
+    } else {
+        Err(Fault::new(format!(
+            "`{program}` is not installed (apt-get install {program})"
+        )))
+    }
+}

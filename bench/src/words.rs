@@ -1,0 +1,125 @@
+//! The command line of the bench.
+
+use std::path::PathBuf;
+
+use crate::{
+    case::CASES,
+    fault::{Doing, Fault, Result},
+};
+
+/// Help, whole.
+pub(crate) const HELP: &str = "\
+usage: rkt-bench run [--rkt=PATH] [--rounds=N] [--only=CASE,...] [--out=DIR]
+       rkt-bench image DIR      the large image of `pull` as an OCI layout
+
+cases: oneshot pod3 enter restart life cycles fifty memory pull (all without --only)
+Needs root, cc and busybox-static; crun, runc, podman, skopeo, umoci and docker-registry where
+they are installed. --rounds is 25 by default; slower cases take a fixed part of it.
+";
+
+/// What to do.
+pub(crate) enum Order {
+    /// Measure.
+    Run(Wish),
+    /// Be the measuring process; its files go there.
+    Agent(PathBuf),
+    /// Make the large image.
+    Image(PathBuf),
+    /// Explain.
+    Help,
+}
+
+/// What to measure.
+pub(crate) struct Wish {
+    /// rkt's program; without it only the peers are measured.
+    pub(crate) rkt: Option<PathBuf>,
+    /// Rounds of the quick cases.
+    pub(crate) rounds: usize,
+    /// Where the samples go.
+    pub(crate) out: PathBuf,
+    only: Vec<String>,
+}
+
+impl Wish {
+    /// Whether a case is wanted.
+    pub(crate) fn wants(&self, case: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|name| name == case)
+    }
+}
+
+/// Understands the arguments.
+pub(crate) fn parse(arguments: &[String]) -> Result<Order> {
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["run", options @ ..] => wish(options).map(Order::Run),
+        ["agent", desk] => Ok(Order::Agent(PathBuf::from(desk))),
+        ["image", layout] => Ok(Order::Image(PathBuf::from(layout))),
+        ["help" | "--help" | "-h"] => Ok(Order::Help),
+        _ => Err(Fault::new("nothing to do; see `rkt-bench --help`")),
+    }
+}
+
+fn wish(options: &[&str]) -> Result<Wish> {
+    let mut wish = Wish {
+        rkt: None,
+        rounds: 25,
+        out: PathBuf::from("bench/results"),
+        only: Vec::new(),
+    };
+    let mut options = options.iter();
+    while let Some(option) = options.next() {
+        // `--name=value` or `--name value`.
+        let (name, value) = match option.split_once('=') {
+            Some(pair) => pair,
+            None => (*option, *options.next().unwrap_or(&"")),
+        };
+        match name {
+            "--rkt" => {
+                wish.rkt = Some(
+                    PathBuf::from(value)
+                        .canonicalize()
+                        .doing(|| format!("find `{value}`"))?,
+                )
+            }
+            "--rounds" => wish.rounds = value.parse().doing(|| format!("`{name}={value}`"))?,
+            "--only" => wish.only = value.split(',').map(str::to_owned).collect(),
+            "--out" => wish.out = PathBuf::from(value),
+            _ => {
+                return Err(Fault::new(format!(
+                    "unknown option `{name}`; see `rkt-bench --help`"
+                )));
+            }
+        }
+    }
+    let known = |name: &String| {
+        name == "memory" || name == "pull" || CASES.iter().any(|case| case.name == name)
+    };
+    match wish.only.iter().find(|name| !known(name)) {
+        Some(name) => Err(Fault::new(format!(
+            "unknown case `{name}`; see `rkt-bench --help`"
+        ))),
+        None => Ok(wish),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_case_is_refused() {
+        let words = ["run", "--only=oneshot,nosuch"].map(str::to_owned);
+        assert!(
+            parse(&words)
+                .err()
+                .unwrap()
+                .to_string()
+                .contains("`nosuch`")
+        );
+        let words = ["run", "--only", "oneshot,pull", "--rounds=3"].map(str::to_owned);
+        let Ok(Order::Run(wish)) = parse(&words) else {
+            panic!("refused")
+        };
+        assert!(wish.wants("pull") && !wish.wants("life") && wish.rounds == 3);
+    }
+}
