@@ -54,7 +54,10 @@ fn nested(out: &Path) -> Outcome<PathBuf> {
             }
         }
     }
-    println!("cargo:rerun-if-changed={}", root.join("Cargo.toml").display());
+    println!(
+        "cargo:rerun-if-changed={}",
+        root.join("Cargo.toml").display()
+    );
     let target = env::var("TARGET")?;
     let dir = out.join("embed");
     let mut cargo = Command::new(env::var("CARGO")?);

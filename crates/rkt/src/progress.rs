@@ -62,7 +62,10 @@ impl Progress {
             }
             Event::Resolved { layers, bytes, .. } => {
                 let much = bytes.map_or(String::new(), |b| format!(", {}", size(b)));
-                shown.line(&format!("{layers} layer{}{much}", if layers == 1 { "" } else { "s" }));
+                shown.line(&format!(
+                    "{layers} layer{}{much}",
+                    if layers == 1 { "" } else { "s" }
+                ));
             }
             Event::LayerExists { layer } => {
                 if self.mode == Mode::Lines {

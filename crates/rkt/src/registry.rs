@@ -61,7 +61,8 @@ fn credentials() -> Vec<PathBuf> {
     [
         dir("REGISTRY_AUTH_FILE"),
         dir("XDG_RUNTIME_DIR").map(|d| d.join("containers/auth.json")),
-        home.as_ref().map(|h| h.join(".config/containers/auth.json")),
+        home.as_ref()
+            .map(|h| h.join(".config/containers/auth.json")),
         docker.map(|d| d.join("config.json")),
     ]
     .into_iter()

@@ -6,6 +6,7 @@ use rkt_spec::manifest::{Isolator, Pair};
 use rkt_spec::plan::Net;
 use rkt_spec::{AppName, PodName, quantity, signal};
 use rkt_stage0::request::{AppRequest, InsecureOptions, RunRequest, Stdin};
+use rkt_store::mounts::Way;
 
 /// What an option's value is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -436,6 +437,16 @@ pub(crate) const FLAGS: &[Flag] = &[
                 "--insecure-skip-verify is the old spelling of --insecure-options=image".to_owned(),
             );
         }
+        Ok(())
+    }),
+    pod("layers", Text("WAY"), "", |r, v| {
+        r.request.layers = match v {
+            "best" => Way::Best,
+            "file" => Way::File,
+            "loop" => Way::Loop,
+            "directory" => Way::Directory,
+            _ => return Err("needs one of best, file, loop, directory".to_owned()),
+        };
         Ok(())
     }),
     pod("weaken", Text("LIST"), "", weaken),

@@ -18,7 +18,12 @@ struct Fetch {
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<String>,
     /// When to ask the source: new, never, update
-    #[arg(long, visible_alias = "pull", value_name = "POLICY", default_value = "update")]
+    #[arg(
+        long,
+        visible_alias = "pull",
+        value_name = "POLICY",
+        default_value = "update"
+    )]
     pull_policy: Pull,
     /// Architecture to choose from an index, such as arm64
     #[arg(long)]

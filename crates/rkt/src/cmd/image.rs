@@ -114,7 +114,11 @@ fn listing(images: &[Image], asked: &List) -> Result<String, Failure> {
     }
     let mut rows: Vec<Vec<String>> = Vec::new();
     if !asked.no_legend {
-        rows.push(["ID", "NAME", "SIZE", "IMPORT TIME"].map(str::to_owned).into());
+        rows.push(
+            ["ID", "NAME", "SIZE", "IMPORT TIME"]
+                .map(str::to_owned)
+                .into(),
+        );
     }
     for image in images {
         let names = if image.names.is_empty() {
