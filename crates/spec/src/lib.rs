@@ -2,6 +2,7 @@
 //!
 //! Pure data. Nothing here opens a file, asks the kernel or reads a clock, so a
 //! manifest can be checked in a fuzzer, a test or an editor.
+#![forbid(unsafe_code)]
 
 pub mod capability;
 pub mod codec;

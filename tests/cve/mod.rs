@@ -1,0 +1,234 @@
+//! Known holes of other engines, by their numbers; see docs/cve.md.
+
+use rkt_tests::layout::Image;
+use rkt_tests::tar::{Entry, Kind};
+use rkt_tests::{Done, Rkt};
+use serde_json::json;
+use std::fs;
+
+const PROBE: &str = "builtin:probe";
+
+#[track_caller]
+fn run(rkt: &Rkt, image: &Image, words: &[&str]) -> Done {
+    let layout = image.write(&rkt.file(&format!("layout-{}", rkt_tests::rkt::unique())));
+    let name = layout.reference();
+    let mut all = vec![name.as_str()];
+    all.extend(words);
+    rkt.run(&all)
+}
+
+#[test]
+fn cve_2024_21626_a_working_directory_by_descriptor_leads_nowhere() {
+    let Some(rkt) = Rkt::needs(&[]) else { return };
+    for fd in 3..20 {
+        let dir = format!("/proc/self/fd/{fd}");
+        let image = Image::with_probe(&[]).set("WorkingDir", json!(dir));
+        let done = run(&rkt, &image, &["--", "report", "--json", "--no-attacks"]);
+        if done.status == 0 {
+            let cwd = done.json()["cwd"].as_str().unwrap().to_owned();
+            assert!(cwd.starts_with('/'), "{cwd}");
+            assert!(!cwd.contains(&rkt.top.display().to_string()), "{cwd}");
+        } else {
+            done.is_one_clear_error();
+        }
+    }
+    for dir in ["/proc/1/cwd", "/proc/1/root", "/proc/self/cwd/../../.."] {
+        let done = rkt.run(&[PROBE, &format!("--working-dir={dir}"), "--", "list", "."]);
+        assert!(
+            done.status != 0 || !done.out.contains("etc"),
+            "{dir}\n{done}"
+        );
+    }
+    rkt.leaves_nothing();
+}
+
+#[test]
+fn cve_2024_40635_users_that_overflow_are_not_root() {
+    let Some(rkt) = Rkt::needs(&[]) else { return };
+    for user in [
+        "4294967296",
+        "-1",
+        "1000:4294967295",
+        "0x0",
+        "65536",
+        "4294967295",
+        "1000:-1",
+        " 0",
+        "+0",
+    ] {
+        let image = Image::with_probe(&[]).set("User", json!(user));
+        run(&rkt, &image, &["--", "who"])
+            .ends_with(125)
+            .is_one_clear_error();
+    }
+    rkt.leaves_nothing();
+}
+
+#[test]
+fn cve_2026_47262_a_hostile_passwd_file_costs_nothing() {
+    let Some(rkt) = Rkt::needs(&[]) else { return };
+    let mut endless = Entry::new("etc/passwd", Kind::Fifo);
+    endless.mode = 0o644;
+    let huge = "x:x:1:1:::\n".repeat(400_000);
+    for (name, entry) in [
+        ("fifo", endless),
+        ("link", Entry::link("etc/passwd", "/dev/zero")),
+        ("directory", Entry::dir("etc/passwd")),
+        ("huge", Entry::file("etc/passwd", huge)),
+        ("loop", Entry::link("etc/passwd", "passwd")),
+    ] {
+        let image = Image::with_probe(&[Entry::dir("etc"), entry]).set("User", json!("somebody"));
+        let done = run(&rkt, &image, &["--", "who"])
+            .ends_with(125)
+            .is_one_clear_error();
+        assert!(done.took.as_secs() < 5, "{name}\n{done}");
+    }
+}
+
+#[test]
+fn cve_2022_24769_inheritable_capabilities_are_empty() {
+    let Some(rkt) = Rkt::needs(&[]) else { return };
+    let pod = rkt.start(&[PROBE, "--name=a", "--", "sleep"]);
+    assert_eq!(pod.app("a").capabilities("CapInh"), 0);
+    let told = pod.enter(None, &["/rkt-probe", "attack", "A05"]);
+    rkt_tests::attack::Told::read(&told).is_refused();
+}
+
+#[test]
+fn cve_2026_41579_a_dev_that_is_a_symlink_is_not_followed() {
+    let Some(rkt) = Rkt::needs(&[]) else { return };
+    let outside = rkt.open_dir("outside");
+    for name in ["dev", "proc", "sys", "dev/pts", "dev/shm"] {
+        let mut entries = Vec::new();
+        if let Some((parent, _)) = name.split_once('/') {
+            entries.push(Entry::dir(parent));
+        }
+        entries.push(Entry::link(name, outside.display().to_string()));
+        let done = run(&rkt, &Image::with_probe(&entries), &["--", "exit", "0"]);
+        assert!([0, 125].contains(&done.status), "{name}\n{done}");
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 0, "{name}");
+    }
+}
+
+#[test]
+fn cve_2025_31133_nodes_of_the_image_are_never_ours() {
+    let Some(rkt) = Rkt::needs(&[]) else { return };
+    let image = Image::with_probe(&[
+        Entry::dir("dev"),
+        Entry::link("dev/null", "/proc/sys/kernel/core_pattern"),
+        Entry::link("dev/console", "/proc/sys/kernel/core_pattern"),
+        Entry::link("dev/ptmx", "/proc/sysrq-trigger"),
+    ]);
+    let before = fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap();
+    let done = run(&rkt, &image, &["--", "attack", "K09", "K11"]);
+    assert!(
+        !done.out.contains("\"result\":\"succeeded\",\"errno\""),
+        "{done}"
+    );
+    assert_eq!(
+        fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap(),
+        before
+    );
+}
+
+#[test]
+fn cve_2019_19921_volumes_on_proc_are_refused() {
+    let Some(rkt) = Rkt::needs(&[]) else { return };
+    let dir = rkt.open_dir("fake");
+    for target in [
+        "/proc",
+        "/proc/self",
+        "/proc/self/attr",
+        "/sys",
+        "/dev",
+        "/",
+    ] {
+        let flag = format!("-v{}:{target}", dir.display());
+        let done = rkt.run(&[&flag, PROBE, "--", "exit", "0"]);
+        assert!([125, 254].contains(&done.status), "{target}\n{done}");
+        done.is_one_clear_error().says(target);
+    }
+    let image = Image::with_probe(&[]).set("Volumes", json!({ "/proc": {} }));
+    let done = run(&rkt, &image, &["--", "exit", "0"]);
+    assert!(done.status != 0, "{done}");
+    rkt.leaves_nothing();
+}
+
+#[test]
+fn cve_2024_45310_targets_of_volumes_stay_inside() {
+    let Some(rkt) = Rkt::needs(&[]) else { return };
+    let outside = rkt.open_dir("outside");
+    let source = rkt.open_dir("source");
+    let flag = format!("-v{}:/data/here", source.display());
+    for to in [
+        outside.display().to_string(),
+        "../../../../../../tmp".to_owned(),
+        "/proc/self/root".to_owned(),
+        "/nowhere".to_owned(),
+    ] {
+        let image = Image::with_probe(&[Entry::link("data", &to)]);
+        let layout = image.write(&rkt.file(&format!("layout-{}", rkt_tests::rkt::unique())));
+        let done = rkt.run(&[&flag, &layout.reference(), "--", "exit", "0"]);
+        assert!([0, 125].contains(&done.status), "{to}\n{done}");
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 0, "{to}");
+    }
+}
+
+#[test]
+fn cve_2026_15809_names_with_newlines_go_into_no_file() {
+    let Some(rkt) = Rkt::needs(&[]) else { return };
+    for words in [
+        &["--set-env=HOME=/x\nroot2:x:0:0::/:/bin/sh", PROBE][..],
+        &["--hostname=a\n127.0.0.1 evil", PROBE],
+        &["--pod-name=a\nb", PROBE],
+        &[PROBE, "--name=a\x1b[2J"],
+        &[PROBE, "--user=root\nevil"],
+    ] {
+        let done = rkt.run(words);
+        if done.status == 0 {
+            continue;
+        }
+        assert!([125, 254].contains(&done.status), "{done}");
+        assert!(
+            !done.err.contains('\x1b'),
+            "an escape reaches the terminal: {:?}",
+            done.err
+        );
+    }
+    let image = Image::with_probe(&[]).set("Env", json!(["HOME=/x\nroot2:x:0:0::/:/bin/sh"]));
+    let done = run(&rkt, &image, &["--", "cat", "/etc/passwd"]);
+    assert!(!done.out.contains("root2"), "{done}");
+}
+
+#[test]
+fn cve_2026_53488_labels_of_an_image_are_no_options() {
+    let Some(rkt) = Rkt::needs(&[]) else { return };
+    let image = Image::with_probe(&[]).set("Labels", json!({
+        "net": "host", "privileged": "true", "caps-retain": "all", "rkt.weaken": "caps", "io.rkt.net": "host",
+    }));
+    let facts = run(&rkt, &image, &["--", "report", "--json", "--no-attacks"]).json();
+    assert!(!facts["effective"].to_string().contains("SYS_ADMIN"));
+    let own = rkt_tests::eyes::Process::own().namespace("net");
+    assert_ne!(facts["namespaces"]["net"], own);
+}
+
+#[test]
+fn cve_2021_41190_an_index_that_is_also_a_manifest_is_refused() {
+    let Some(rkt) = Rkt::needs(&[]) else { return };
+    let mut layout = Image::with_probe(&[]).write(&rkt.file("polyglot"));
+    let mut both = layout.manifest();
+    both["manifests"] = json!([{ "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "digest": layout.manifest_digest(), "size": 1 }]);
+    layout.tag(&both, "both");
+    rkt.run(&[&format!("{}:both", layout.reference())])
+        .ends_with(125)
+        .is_one_clear_error();
+}
+
+#[test]
+fn no_names_with_escapes_reach_a_terminal() {
+    let Some(rkt) = Rkt::needs(&[]) else { return };
+    let image = Image::with_probe(&[]).set("Entrypoint", json!(["/bin/\x1b[2Jgone"]));
+    let done = run(&rkt, &image, &[]).ends_with(127);
+    assert!(!done.err.contains('\x1b'), "{:?}", done.err);
+}

@@ -1,0 +1,5 @@
+//! Images: from where they come, and what they may contain.
+
+mod content;
+mod sources;
+mod store;

@@ -1,0 +1,8 @@
+//! The walls: read from the host's side, attacked from inside, and taken away to see them fail.
+
+mod enter;
+mod inventory;
+mod issue576;
+mod siblings;
+mod suite;
+mod surroundings;

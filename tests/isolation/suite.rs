@@ -1,0 +1,193 @@
+//! Every attack of the suite that can be made from inside, against a pod with nothing special.
+
+use rkt_tests::attack::{Told, Verdict, alone};
+use rkt_tests::layout::Image;
+use rkt_tests::tar::Entry;
+use rkt_tests::{Done, Need, Rkt};
+use std::fs;
+
+const PROBE: &str = "builtin:probe";
+
+/// Verdicts of `attack all`, in the order in which they were made.
+fn all(done: &Done) -> Vec<Told> {
+    done.out
+        .lines()
+        .filter(|l| l.starts_with('{'))
+        .map(|line| {
+            Told::read(&Done {
+                out: line.to_owned(),
+                ..done.clone()
+            })
+        })
+        .collect()
+}
+
+#[test]
+fn no_attack_of_the_suite_works_by_default() {
+    let Some(rkt) = Rkt::needs(&[Need::Landlock]) else {
+        return;
+    };
+    let dir = rkt.open_dir("volume");
+    fs::write(dir.join("file"), "x").unwrap();
+    let volume = format!("-v{}:/probe-volume:ro", dir.display());
+    for user in ["--user=0", "--user=1000"] {
+        let done = rkt.run(&[&volume, PROBE, user, "--", "attack", "all"]);
+        let told = all(&done);
+        assert!(told.len() > 40, "{done}");
+        for one in told {
+            assert!(
+                one.worked().is_empty(),
+                "{user} {}: {:#?}",
+                one.value["id"],
+                one.worked()
+            );
+        }
+    }
+}
+
+#[test]
+fn with_every_capability_granted_nothing_of_the_host_is_reached() {
+    let Some(rkt) = Rkt::needs(&[Need::Landlock]) else {
+        return;
+    };
+    let dir = rkt.open_dir("volume");
+    fs::write(dir.join("file"), "x").unwrap();
+    let volume = format!("-v{}:/probe-volume:ro", dir.display());
+    let done = rkt.run(&[&volume, PROBE, "--caps-retain=all", "--", "attack", "all"]);
+    // What these do ends in the app's own namespaces.
+    let own_business = ["A05", "D13"];
+    for one in all(&done) {
+        let id = one.value["id"].as_str().unwrap().to_owned();
+        if !own_business.contains(&id.as_str()) {
+            assert!(one.worked().is_empty(), "{id}: {:#?}", one.worked());
+        }
+    }
+}
+
+/// Attacks that one defence alone must stop, and that work when it is gone.
+#[test]
+fn seccomp_is_what_keeps_rare_calls_and_sockets_away() {
+    let Some(rkt) = Rkt::needs(&[]) else { return };
+    for id in ["K03", "K04", "K05", "K06"] {
+        alone(&rkt, &["--weaken=seccomp"], id, &[]).succeeds();
+        alone(&rkt, &[], id, &[]).is_refused();
+    }
+    let told = alone(&rkt, &[], "A06", &[]);
+    told.is_refused();
+    assert!(
+        told.refused_with("clone3", "ENOSYS"),
+        "libcs fall back on ENOSYS: {:#}",
+        told.value
+    );
+    // Without the filter the limit on user namespaces stands: not EPERM but ENOSPC.
+    let told = alone(&rkt, &["--weaken=seccomp"], "A06", &[]);
+    told.is_refused();
+    assert!(
+        told.refused_with("clone(NEWUSER)", "ENOSPC"),
+        "{:#}",
+        told.value
+    );
+}
+
+#[test]
+fn masks_are_what_hides_the_kernels_files() {
+    let Some(rkt) = Rkt::needs(&[]) else { return };
+    for id in ["K11", "K12"] {
+        alone(&rkt, &["--weaken=masks"], id, &[]).succeeds();
+        alone(&rkt, &[], id, &[]).is_refused();
+    }
+    alone(
+        &rkt,
+        &["--weaken=masks,userns,caps,landlock,seccomp"],
+        "K09",
+        &[],
+    )
+    .succeeds();
+    alone(&rkt, &["--weaken=userns,caps,landlock,seccomp"], "K09", &[]).is_refused();
+    alone(&rkt, &["--weaken=masks,landlock,seccomp"], "K09", &[]).is_refused();
+}
+
+#[test]
+fn no_new_privs_is_what_makes_setuid_files_plain() {
+    let Some(rkt) = Rkt::needs(&[]) else { return };
+    let probe = fs::read(
+        rkt_tests::need::binary()
+            .unwrap()
+            .with_file_name("rkt-probe"),
+    )
+    .unwrap();
+    // cap_net_raw,cap_sys_admin+ep, version 2.
+    let mut caps = vec![1, 0, 0, 2];
+    caps.extend((1u32 << 13 | 1 << 21).to_le_bytes());
+    caps.extend([0; 12]);
+    let layout = Image::with_probe(&[
+        Entry::file("setuid", &probe).mode(0o4755),
+        Entry::file("filecaps", &probe)
+            .mode(0o755)
+            .pax("SCHILY.xattr.security.capability", &caps),
+    ])
+    .write(&rkt.file("layout"));
+    let name = layout.reference();
+    let attack = |id: &str, file: &str, more: &[&str]| {
+        let mut words = vec![name.as_str(), "--user=1000"];
+        words.extend(more);
+        words.extend(["--", "attack", id, file]);
+        Told::read(&rkt.run(&words))
+    };
+    attack("A03", "--file=/setuid", &[]).is_refused();
+    attack("A03", "--file=/setuid", &["--no-new-privs=false"]).succeeds();
+    attack("A04", "--file=/filecaps", &[]).is_refused();
+    // Beyond the bounding set the kernel refuses to run it at all.
+    let granted = [
+        "--no-new-privs=false",
+        "--caps-retain=CAP_NET_RAW,CAP_SYS_ADMIN",
+    ];
+    attack("A04", "--file=/filecaps", &granted).succeeds();
+}
+
+#[test]
+fn groups_of_the_caller_are_not_the_apps() {
+    let Some(rkt) = Rkt::needs(&[Need::Tool("setpriv")]) else {
+        return;
+    };
+    let mut command = rkt.inside("setpriv");
+    command.arg("--groups=4,27,1000");
+    let inner = rkt.command(&[
+        "run",
+        "--rm",
+        "--quiet",
+        "--net=none",
+        PROBE,
+        "--user=1000",
+        "--",
+        "attack",
+        "A10",
+    ]);
+    command.arg(inner.get_program()).args(inner.get_args());
+    Told::read(&rkt_tests::command::run(command, None)).is_refused();
+}
+
+#[test]
+fn descriptors_of_the_caller_are_not_the_apps() {
+    let Some(rkt) = Rkt::needs(&[]) else { return };
+    let inner = rkt.command(&[
+        "run",
+        "--rm",
+        "--quiet",
+        "--net=none",
+        PROBE,
+        "--",
+        "attack",
+        "D12",
+    ]);
+    let mut command = std::process::Command::new("bash");
+    command.args([
+        "-c",
+        "exec 5</etc 6</etc/passwd 7<>/dev/null 9> >(cat >/dev/null); exec \"$@\"",
+        "leak",
+    ]);
+    command.arg(inner.get_program()).args(inner.get_args());
+    let told = Told::read(&rkt_tests::command::run(command, None));
+    told.is_refused();
+    assert_eq!(told.verdict, Verdict::Refused);
+}

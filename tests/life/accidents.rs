@@ -1,0 +1,164 @@
+//! kill -9, at every step: no process of the pod lives on, and `rkt gc` cleans what is left.
+
+use rkt_tests::{Rkt, host, wait_for};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+const PROBE: &str = "builtin:probe";
+
+#[track_caller]
+fn all_gone(rkt: &Rkt, what: &str) {
+    wait_for(&format!("the end of every process ({what})"), 5, || {
+        rkt.processes().is_empty()
+    });
+}
+
+#[test]
+fn when_the_supervisor_is_killed_the_whole_pod_dies_at_once() {
+    let Some(rkt) = Rkt::needs(&[]) else { return };
+    let pod = rkt.start(&[
+        PROBE,
+        "--name=a",
+        "--",
+        "ignore-term",
+        "---",
+        PROBE,
+        "--name=b",
+        "--",
+        "sleep",
+    ]);
+    let (supervisor, apps) = (pod.supervisor(), pod.processes());
+    assert_eq!(apps.len(), 3);
+    let begin = Instant::now();
+    host::kill(supervisor);
+    all_gone(&rkt, "kill -9 of the supervisor");
+    assert!(
+        begin.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        begin.elapsed()
+    );
+    assert_eq!(pod.state(), "exited");
+    rkt.gc().ok();
+    rkt.leaves_nothing();
+}
+
+#[test]
+fn when_init_is_killed_the_pod_is_over() {
+    let Some(rkt) = Rkt::needs(&[]) else { return };
+    let pod = rkt.start(&[PROBE, "--name=a", "--", "sleep"]);
+    host::kill(pod.init().pid);
+    pod.wait_for_end();
+    all_gone(&rkt, "kill -9 of init");
+    rkt.rkt(&["rm", &pod.uuid]).ok();
+    rkt.leaves_nothing();
+}
+
+#[test]
+fn when_a_launcher_is_killed_the_app_runs_on() {
+    let Some(rkt) = Rkt::needs(&[]) else { return };
+    let pod = rkt.start(&[PROBE, "--name=a", "--", "sleep"]);
+    let app = pod.app("a").pid;
+    for launcher in pod.launchers() {
+        host::kill(launcher.pid);
+    }
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(pod.app("a").pid, app);
+    // A new one is made; a later enter works and says what it cannot see.
+    pod.enter(None, &["/rkt-probe", "exit", "3"]).ends_with(3);
+    pod.stop().ok();
+    rkt.rkt(&["rm", &pod.uuid]).ok();
+    rkt.leaves_nothing();
+}
+
+/// The time that a start takes is cut at many points; whatever was reached, nothing lives on.
+#[test]
+fn a_start_that_is_killed_at_any_step_leaves_nothing() {
+    let Some(rkt) = Rkt::needs(&[]) else { return };
+    let whole = rkt.run(&[PROBE, "--", "exit", "0"]).took;
+    let steps = 60;
+    for step in 0..steps {
+        let mut command = rkt.command(&[
+            "run",
+            "--quiet",
+            "--net=none",
+            PROBE,
+            "--name=a",
+            "--",
+            "sleep",
+            "---",
+            PROBE,
+            "--name=b",
+            "--",
+            "sleep",
+        ]);
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(whole * 2 * step / steps);
+        // nsenter, rkt and the supervisor are one process: they exec.
+        let _ = child.kill();
+        let _ = child.wait();
+        all_gone(&rkt, &format!("after step {step}"));
+    }
+    rkt.gc().ok();
+    rkt.leaves_nothing();
+    rkt.run(&[PROBE, "--", "exit", "0"]).ok();
+}
+
+#[test]
+fn a_stop_that_is_killed_is_finished_by_gc() {
+    let Some(rkt) = Rkt::needs(&[]) else { return };
+    for step in 0..10 {
+        let pod = rkt.start(&[PROBE, "--name=a", "--", "sleep"]);
+        let supervisor = pod.supervisor();
+        let mut stop = rkt.command(&["stop", &pod.uuid]);
+        let mut child = stop
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_micros(800 * step));
+        host::kill(supervisor);
+        let _ = child.wait();
+        all_gone(&rkt, &format!("at step {step}"));
+    }
+    rkt.gc().ok();
+    rkt.leaves_nothing();
+}
+
+#[test]
+fn a_fetch_that_is_killed_leaves_nothing_half_written() {
+    let Some(rkt) = Rkt::needs(&[]) else { return };
+    use rkt_tests::layout::Image;
+    use rkt_tests::tar::Entry;
+    let files: Vec<Entry> = (0..300)
+        .map(|n| Entry::file(format!("f{n}"), vec![n as u8; 20_000]))
+        .collect();
+    let layout = Image::with_probe(&files).write(&rkt.file("layout"));
+    let name = layout.reference();
+    let begin = Instant::now();
+    rkt.rkt(&["fetch", "--quiet", &name]).ok();
+    let whole = begin.elapsed();
+    rkt.rkt(&["image", "rm", &name]).ok();
+    for step in 0..20 {
+        let mut fetch = rkt.command(&["fetch", "--quiet", &name]);
+        let mut child = fetch
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(whole * step / 18);
+        let _ = child.kill();
+        let _ = child.wait();
+        all_gone(&rkt, &format!("fetch, step {step}"));
+        // Whatever is there is whole.
+        let out = rkt.run(&[&name, "--", "cat", "/f7"]);
+        assert_eq!(out.ok().len(), 20_000);
+        rkt.rkt(&["image", "rm", &name]).ok();
+    }
+}

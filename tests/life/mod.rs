@@ -1,0 +1,5 @@
+//! How pods end: in order, by force, and by accident.
+
+mod accidents;
+mod stopping;
+mod streams;

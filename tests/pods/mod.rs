@@ -1,0 +1,7 @@
+//! What a user types, and what comes of it.
+
+mod bad_input;
+mod commands;
+mod start;
+mod terminal;
+mod volumes;

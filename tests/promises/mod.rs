@@ -1,0 +1,129 @@
+//! Promises with numbers that hold on any machine; speed is `make bench`'s.
+
+use rkt_tests::{Rkt, eyes, host};
+use std::fs;
+
+const PROBE: &str = "builtin:probe";
+
+/// What a leak would make larger, of the whole host and of this rkt.
+#[derive(Debug, PartialEq, Eq)]
+struct Counts {
+    processes: usize,
+    cgroups: usize,
+    mounts: usize,
+    pods: usize,
+    files: usize,
+}
+
+fn counts(rkt: &Rkt) -> Counts {
+    let files = rkt_tests::command::tool("find", &[&rkt.top.display().to_string()])
+        .lines()
+        .count();
+    Counts {
+        processes: rkt.processes().len(),
+        cgroups: rkt.cgroups().len(),
+        mounts: rkt.mounts().len(),
+        pods: rkt.pod_dirs().len(),
+        files,
+    }
+}
+
+#[test]
+fn two_hundred_starts_and_stops_leak_nothing() {
+    let Some(rkt) = Rkt::needs(&[]) else { return };
+    // The first makes what stays: the store, the pinned namespace, the lock files.
+    rkt.run(&[PROBE, "--", "exit", "0"]).ok();
+    let before = counts(&rkt);
+    for round in 0..200 {
+        if round % 4 == 0 {
+            let pod = rkt.start(&["--rm", PROBE, "--name=a", "--", "sleep"]);
+            pod.kill().ok();
+        } else {
+            rkt.run(&[PROBE, "--", "exit", "0"]).ok();
+        }
+    }
+    rkt.leaves_nothing();
+    assert_eq!(counts(&rkt), before);
+}
+
+#[test]
+fn fifty_pods_start_at_once() {
+    let Some(rkt) = Rkt::needs(&[]) else { return };
+    rkt.run(&[PROBE, "--", "exit", "0"]).ok();
+    std::thread::scope(|scope| {
+        for _ in 0..50 {
+            scope.spawn(|| rkt.run(&[PROBE, "--", "exit", "0"]).ok());
+        }
+    });
+    rkt.leaves_nothing();
+}
+
+#[test]
+fn no_process_of_a_pod_ever_holds_what_was_not_granted() {
+    let Some(rkt) = Rkt::needs(&[]) else { return };
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let root = host::v2_root().join(&rkt.cgroup);
+    let (looks, wrong) = std::thread::scope(|scope| {
+        let sampler = scope.spawn(|| sample(&root, &stop));
+        for _ in 0..60 {
+            rkt.run(&[PROBE, "--", "who"]).ok();
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        sampler.join().unwrap()
+    });
+    assert!(looks > 200, "only {looks} looks");
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Looks at every process in the pods' cgroups. Up to its execve a process is rkt's set-up child,
+/// whose program is rkt-stage1 and which is not dumpable; init counts from the moment that it is
+/// init, with no capability in any set.
+fn sample(root: &std::path::Path, stop: &std::sync::atomic::AtomicBool) -> (u64, Vec<String>) {
+    let (mut looks, mut wrong) = (0, Vec::new());
+    while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+        for pid in host::cgroup_processes(root) {
+            // The program first: what it may do afterwards can only be less.
+            let program = fs::read_link(format!("/proc/{pid}/exe"));
+            let Some(process) = eyes::Process::read(pid) else {
+                continue;
+            };
+            let Ok(program) = program else { continue };
+            looks += 1;
+            let set_up = program.to_string_lossy().contains("rkt-stage1");
+            let held = process
+                .all_capabilities()
+                .iter()
+                .any(|set| set & eyes::SYS_ADMIN != 0);
+            if held && !set_up && wrong.len() < 5 {
+                wrong.push(format!("{} {process:?}", program.display()));
+            }
+        }
+    }
+    (looks, wrong)
+}
+
+#[test]
+fn a_second_start_reads_no_byte_of_the_image() {
+    let Some(rkt) = Rkt::needs(&[]) else { return };
+    use rkt_tests::layout::Image;
+    use rkt_tests::tar::Entry;
+    let layout =
+        Image::with_probe(&[Entry::file("big", vec![1; 32 << 20])]).write(&rkt.file("layout"));
+    let id = rkt.rkt(&["fetch", "--quiet", &layout.reference()]).ok();
+    fs::remove_dir_all(&layout.dir).unwrap();
+    rkt.run(&[id.trim(), "--", "exit", "0"]).ok();
+    let done = rkt.run(&[id.trim(), "--", "exit", "0"]).ends_with(0);
+    assert!(done.took.as_millis() < 1000, "{done}");
+}
+
+#[test]
+fn the_released_binary_does_not_know_how_to_weaken() {
+    let Some(rkt) = Rkt::needs(&[rkt_tests::Need::Release]) else {
+        return;
+    };
+    let release = Rkt::with(rkt_tests::need::release().unwrap());
+    let done = release.run(&["--weaken=caps", PROBE, "--", "exit", "0"]);
+    done.ends_with(254).is_one_clear_error().says("weaken");
+    release.run(&[PROBE, "--", "exit", "7"]).ends_with(7);
+    drop(rkt);
+}
