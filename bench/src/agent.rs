@@ -43,6 +43,8 @@ pub(crate) enum Pace {
 pub(crate) struct Cost {
     /// Microseconds on the wall.
     pub(crate) wall_us: f64,
+    /// Microseconds from the byte of `UntilByte` to the end.
+    pub(crate) rest_us: Option<f64>,
     /// Microseconds of processor time of everything that was waited for.
     pub(crate) cpu_us: f64,
     /// The words of the first command's output, at most a few.
@@ -129,6 +131,7 @@ pub(crate) fn serve(desk: &Path) -> Result<()> {
             serde_json::from_str(&line).doing(|| "parse a request".to_owned())?;
         let cost = take(&request, &desk).unwrap_or_else(|fault| Cost {
             wall_us: 0.0,
+            rest_us: None,
             cpu_us: 0.0,
             words: Vec::new(),
             failed: Some(fault.to_string()),
@@ -177,6 +180,8 @@ fn take(request: &Request, desk: &Path) -> Result<Cost> {
     let words = fs::read_to_string(&said).unwrap_or_default();
     Ok(Cost {
         wall_us: wall.as_secs_f64() * 1e6,
+        rest_us: (request.pace == Pace::UntilByte)
+            .then(|| begin.elapsed().saturating_sub(wall).as_secs_f64() * 1e6),
         cpu_us: cpu.as_secs_f64() * 1e6,
         words: words
             .split_whitespace()

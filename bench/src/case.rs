@@ -241,6 +241,10 @@ impl Case {
                 Ok(cost) => {
                     column.series[nth].wall_us.push(Some(cost.wall_us));
                     column.series[nth].cpu_us.push(Some(cost.cpu_us));
+                    if let (Some(rest), Some(next)) = (cost.rest_us, column.series.get_mut(nth + 1))
+                    {
+                        next.wall_us.push(Some(rest));
+                    }
                 }
                 Err(why) => {
                     column.fail(nth, why, if warming { PATIENCE } else { 1 });

@@ -15,6 +15,7 @@ mod machine;
 mod memory;
 mod peers;
 mod place;
+mod promise;
 mod pull;
 mod registry;
 mod report;
@@ -91,6 +92,7 @@ fn run(wish: &Wish) -> Result<()> {
         memory,
     };
     say(&report.text())?;
+    say(&promise::table(&report))?;
     let kept = keep(&report, &wish.out)?;
     say(&format!("\nsamples: {}\n", kept.display()))
 }

@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use rustix::mount::{UnmountFlags, unmount};
+use rustix::{
+    mount::{UnmountFlags, unmount},
+    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
+};
 
 use crate::{
     fault::{Doing, Result},
@@ -23,8 +26,20 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Makes the directory and the cgroup of the unified tree.
+    /// Makes the directory and the cgroup of the unified tree, after removing those of runs that
+    /// were killed.
     pub(crate) fn make() -> Result<Self> {
+        for name in entries(Path::new("/var/tmp")) {
+            let run = name
+                .strip_prefix("rkt-bench-")
+                .and_then(|pid| pid.parse::<u32>().ok());
+            if run.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+                drop(Self {
+                    dir: Path::new("/var/tmp").join(&name),
+                    cgroup: name,
+                });
+            }
+        }
         let cgroup = format!("rkt-bench-{}", std::process::id());
         let dir = Path::new("/var/tmp").join(&cgroup);
         fs::create_dir_all(&dir).doing(|| format!("create `{}`", dir.display()))?;
@@ -64,10 +79,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if let Ok(tree) = self.unified() {
-            // Ends what a failed case may have left in it; its own cgroup, so nobody else's.
-            let _killed = fs::write(tree.join("cgroup.kill"), "1");
-        }
+        end_keepers(&self.dir);
         for tree in world::trees().unwrap_or_default() {
             remove_cgroups(&tree.join(&self.cgroup));
         }
@@ -75,17 +87,50 @@ impl Drop for Place {
     }
 }
 
-/// Removes a cgroup and those below it; an ended process may hold one for a moment.
-fn remove_cgroups(top: &Path) {
-    for below in fs::read_dir(top).into_iter().flatten().flatten() {
-        if below.path().is_dir() {
-            remove_cgroups(&below.path());
+/// Ends every process whose program lies below `dir`: supervisors that a failed case has left.
+fn end_keepers(dir: &Path) {
+    let runs_ours = |pid: Pid| {
+        let exe = fs::read_link(format!("/proc/{}/exe", pid.as_raw_nonzero()));
+        exe.is_ok_and(|exe| exe.starts_with(dir))
+    };
+    let pids = entries(Path::new("/proc"))
+        .into_iter()
+        .filter_map(|name| name.parse().ok());
+    for pid in pids.filter_map(Pid::from_raw) {
+        // The handle is taken before the look, so the signal cannot hit a successor of the pid.
+        if let Ok(handle) = pidfd_open(pid, PidfdFlags::empty())
+            && runs_ours(pid)
+        {
+            let _gone = pidfd_send_signal(&handle, Signal::KILL);
         }
+    }
+}
+
+/// Ends what is left in a cgroup and those below it and removes them; an ended process may hold
+/// one for a moment.
+fn remove_cgroups(top: &Path) {
+    for name in entries(top).iter().filter(|name| top.join(name).is_dir()) {
+        remove_cgroups(&top.join(name));
     }
     for _try in 0..50 {
         if fs::remove_dir(top).is_ok() || !top.exists() {
             return;
         }
+        let left = fs::read_to_string(top.join("cgroup.procs")).unwrap_or_default();
+        let left = left
+            .lines()
+            .filter_map(|pid| Pid::from_raw(pid.parse().ok()?));
+        for pid in left.filter(|pid| *pid != rustix::process::getpid()) {
+            let _gone = rustix::process::kill_process(pid, Signal::KILL);
+        }
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// The names in a directory; none when it cannot be read.
+fn entries(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect()
 }

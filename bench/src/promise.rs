@@ -1,0 +1,122 @@
+//! The promises with numbers of `SPECIFICATION.md`, and where this run stands.
+
+use std::fmt::Write as _;
+
+use crate::{
+    case::Series,
+    memory::Memory,
+    report::Report,
+    stats::{median, ratio},
+};
+
+/// What a promise is about.
+enum Subject {
+    /// Wall time of a step of a case, as a ratio to the floor's inside a round.
+    OverFloor(&'static str, &'static str),
+    /// Wall time of a step of a case, in milliseconds.
+    Wall(&'static str, &'static str),
+    /// Processor time of a step of a case, in milliseconds.
+    Cpu(&'static str, &'static str),
+    /// KiB for a sleeping pod of one app.
+    FirstApp,
+    /// KiB for each more app of a pod.
+    NextApp,
+}
+
+use Subject::{Cpu, FirstApp, NextApp, OverFloor, Wall};
+
+/// Words, subject, column, and the most that is promised.
+const PROMISES: &[(&str, Subject, &str, f64)] = &[
+    (
+        "one-shot `true`, default limits: x floor",
+        OverFloor("oneshot", "run"),
+        "rkt",
+        1.4,
+    ),
+    (
+        "one-shot `true`, --pids=0: x floor",
+        OverFloor("oneshot", "run"),
+        "rkt, --pids=0",
+        1.4,
+    ),
+    ("one-shot `true`: CPU ms", Cpu("oneshot", "run"), "rkt", 5.5),
+    (
+        "pod of 3 apps, up: x floor",
+        OverFloor("pod3", "up"),
+        "rkt",
+        2.2,
+    ),
+    ("enter `true`: ms", Wall("enter", "enter"), "rkt", 2.5),
+    (
+        "restart of an app: ms",
+        Wall("restart", "restart"),
+        "rkt",
+        1.5,
+    ),
+    ("stop (KILL): ms", Wall("life", "stop"), "rkt", 2.0),
+    ("rm: ms", Wall("life", "rm"), "rkt", 2.0),
+    (
+        "50 at once: x floor",
+        OverFloor("fifty", "all 50"),
+        "rkt",
+        2.0,
+    ),
+    ("sleeping pod of one app: KiB", FirstApp, "rkt", 512.0),
+    ("each more app: KiB", NextApp, "rkt", 154.0),
+    ("first pull: ms", Wall("pull", "first"), "rkt", 1200.0),
+    ("second pull: ms", Wall("pull", "again"), "rkt", 10.0),
+];
+
+/// The table of promises; empty when rkt was not measured.
+pub(crate) fn table(report: &Report) -> String {
+    let mut out = String::new();
+    for (words, subject, column, most) in PROMISES {
+        let Some(number) = measured(report, subject, column) else {
+            continue;
+        };
+        let verdict = if number <= *most { "kept" } else { "MISSED" };
+        // Writing to a string cannot fail.
+        let _ok = writeln!(
+            out,
+            "  {words:<44} {number:>9.2}   promised <= {most:<7} {verdict}"
+        );
+    }
+    if out.is_empty() {
+        out
+    } else {
+        format!("\npromises (absolute times depend on the machine):\n{out}")
+    }
+}
+
+fn measured(report: &Report, subject: &Subject, column: &str) -> Option<f64> {
+    match *subject {
+        OverFloor(case, step) => {
+            let ours = series(report, case, step, column)?;
+            ratio(&ours.wall_us, &series(report, case, step, "floor")?.wall_us)
+        }
+        Wall(case, step) => middle_ms(&series(report, case, step, column)?.wall_us),
+        Cpu(case, step) => middle_ms(&series(report, case, step, column)?.cpu_us),
+        FirstApp => Some(memory(report, column, 1)?.pss_kib),
+        NextApp => {
+            let (one, three) = (memory(report, column, 1)?, memory(report, column, 3)?);
+            Some((three.pss_kib - one.pss_kib) / 2.0)
+        }
+    }
+}
+
+fn series<'a>(report: &'a Report, case: &str, step: &str, column: &str) -> Option<&'a Series> {
+    report
+        .series
+        .iter()
+        .find(|row| row.case == case && row.step == step && row.column == column)
+}
+
+fn memory<'a>(report: &'a Report, column: &str, apps: usize) -> Option<&'a Memory> {
+    let is_it = |row: &&Memory| row.column == column && row.apps == apps && row.failed.is_none();
+    report.memory.iter().find(is_it)
+}
+
+fn middle_ms(values: &[Option<f64>]) -> Option<f64> {
+    let values: Vec<f64> = values.iter().flatten().map(|us| us / 1000.0).collect();
+    median(&values)
+}
