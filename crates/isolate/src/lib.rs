@@ -8,6 +8,7 @@
 pub mod blocks;
 pub mod cgroup;
 pub mod defaults;
+pub mod doctor;
 pub mod error;
 pub mod host;
 pub mod idmap;

@@ -247,15 +247,20 @@ impl Pod {
         Ok(app)
     }
 
-    /// Kills every process of the pod, init included, without waiting for their end.
+    /// Kills every process of the pod, init included, without waiting for their end. Nothing can
+    /// be started in the pod's cgroups after it.
     ///
     /// # Errors
     /// When the host has no tree to find them by, or some outlive 5 s of signals (only without
     /// `cgroup.kill`).
     pub fn kill(&self) -> Result<(), Error> {
         let doing = || format!("kill pod `{}`", self.uuid);
-        let v1 = self.v1.iter().filter_map(|t| t.pod().ok());
-        kill_all(self.v2(), v1.collect()).doing(doing)
+        let v1 = self.v1.iter().find_map(|t| t.pod().ok());
+        let dir = listing(self.v2(), v1).doing(doing)?;
+        match kill::for_good(dir) {
+            Ok(()) => Ok(()),
+            Err(_) => kill::one_by_one(dir, Instant::now() + KILL_PATIENCE).doing(doing),
+        }
     }
 
     /// Removes the directories of an app that has ended, waiting at most `patience`.
@@ -355,13 +360,16 @@ impl App {
         }
     }
 
-    /// Kills every process of the app, without waiting for their end.
+    /// Kills every process of the app and waits until the cgroup is empty; it can be started again
+    /// in the same one. (Not by `cgroup.kill`: see the module's `kill::for_good`.)
     ///
     /// # Errors
-    /// As [`Pod::kill`].
+    /// When the host has no tree to find them by, or some outlive 5 s of signals.
     pub fn kill(&self) -> Result<(), Error> {
-        let v1 = self.v1.iter().map(|leaf| leaf.dir.as_fd());
-        kill_all(self.v2(), v1.collect()).doing(|| "kill the app's processes".into())
+        let v1 = self.v1.first().map(|leaf| leaf.dir.as_fd());
+        listing(self.v2(), v1)
+            .and_then(|dir| kill::one_by_one(dir, Instant::now() + KILL_PATIENCE))
+            .doing(|| "kill the app's processes".into())
     }
 
     /// Whether a process of the app is alive; `None` when no tree can tell.
@@ -417,7 +425,7 @@ pub fn sweep(
     }
     // v2 was opened last and is killed first: there one write takes all processes of the pod.
     for (_, pod) in found.iter().rev() {
-        if kill::at_once(pod.as_fd()).is_err() {
+        if kill::for_good(pod.as_fd()).is_err() {
             kill::one_by_one(pod.as_fd(), deadline).doing(doing)?;
         }
     }
@@ -440,21 +448,17 @@ fn descend(root: &std::path::Path, parent: &str) -> Result<Option<OwnedFd>, Erro
     Ok(Some(at))
 }
 
-fn kill_all(v2: Option<BorrowedFd<'_>>, v1: Vec<BorrowedFd<'_>>) -> Result<(), Error> {
-    if let Some(dir) = v2 {
-        return match kill::at_once(dir) {
-            Ok(()) => Ok(()),
-            Err(Errno::NOENT) => kill::one_by_one(dir, Instant::now() + KILL_PATIENCE),
-            Err(e) => Err(e.into()),
-        };
-    }
-    match v1.first() {
-        Some(dir) => kill::one_by_one(*dir, Instant::now() + KILL_PATIENCE),
-        None => Err(Error::new(
+/// The directory by which all processes are found: v2 has every one, v1 those with a limit.
+fn listing<'a>(
+    v2: Option<BorrowedFd<'a>>,
+    v1: Option<BorrowedFd<'a>>,
+) -> Result<BorrowedFd<'a>, Error> {
+    v2.or(v1).ok_or_else(|| {
+        Error::new(
             Kind::Host,
             "no cgroup tree of this host knows the processes",
-        )),
-    }
+        )
+    })
 }
 
 fn controller_of(limit: Limit) -> Result<Controller, Error> {
