@@ -1,4 +1,4 @@
-//! The decision: isolators, defaults and this host become [`Walls`] and [`Limit`]s, and a report
+//! The decision: isolators, defaults and this host become [`Walls`] and limits, and a report
 //! of what was wanted and what is held. Pure; nothing is ever silently ignored.
 //!
 //! A wall that cannot stand refuses the start and names the option that would allow it without. A

@@ -55,7 +55,7 @@ pub fn conditions(profile: &Profile) -> CapSet {
 /// them matters.
 ///
 /// # Errors
-/// As [`compile`].
+/// As [`compile()`].
 pub fn default_program(caps: CapSet) -> Result<Cow<'static, [u8]>, Error> {
     if caps.0 & conditions(&DEFAULT).0 == 0 {
         Ok(Cow::Borrowed(COMPILED))
