@@ -67,10 +67,8 @@ impl Progress {
                     if layers == 1 { "" } else { "s" }
                 ));
             }
-            Event::LayerExists { layer } => {
-                if self.mode == Mode::Lines {
-                    shown.line(&format!("layer {}: in the store", layer.short()));
-                }
+            Event::LayerExists { layer } if self.mode == Mode::Lines => {
+                shown.line(&format!("layer {}: in the store", layer.short()));
             }
             Event::LayerStart { layer, bytes } => match self.mode {
                 Mode::Bars => shown.start(layer, bytes),

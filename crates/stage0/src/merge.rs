@@ -16,6 +16,9 @@ use rkt_spec::{AppName, Uuid, signal};
 /// Milliseconds from the stop signal to SIGKILL when nobody says otherwise (docker's value).
 pub const STOP_TIMEOUT_MS: u32 = 10_000;
 
+/// Annotation of an app that lists the chain ids of its layers, with commas; for gc.
+pub const CHAINS: &str = "rkt/chains";
+
 /// What is known of an app's image.
 #[derive(Debug, Clone)]
 pub struct ImageFacts {
@@ -23,6 +26,8 @@ pub struct ImageFacts {
     pub id: String,
     /// The word that names it to a person, when its reference has one.
     pub short_name: Option<String>,
+    /// Chain ids of its layers: what the store must keep while the pod exists.
+    pub chains: Vec<String>,
     /// Its run-time defaults.
     pub config: ImageConfig,
     /// Its users and groups; needed unless the app is plain root.
@@ -142,8 +147,18 @@ fn runtime_app(
         },
         read_only_root_fs: app.read_only,
         mounts,
-        annotations: app.annotations.clone(),
+        annotations: annotations(app, image),
     })
+}
+
+fn annotations(app: &AppRequest, image: &ImageFacts) -> Vec<Pair> {
+    let mut list = app.annotations.clone();
+    list.retain(|pair| pair.name != CHAINS);
+    list.push(Pair {
+        name: CHAINS.to_owned(),
+        value: image.chains.join(","),
+    });
+    list
 }
 
 fn labels(config: &ImageConfig) -> Vec<Pair> {
@@ -291,6 +306,7 @@ mod tests {
         ImageFacts {
             id: format!("sha256:{}", "a".repeat(64)),
             short_name: Some("redis".into()),
+            chains: Vec::new(),
             config: ImageConfig {
                 os: "linux".into(),
                 architecture: "amd64".into(),

@@ -66,6 +66,7 @@ fn fetch(
     let facts = ImageFacts {
         id: image.id.to_string(),
         short_name: reference.short_name().map(str::to_owned),
+        chains: image.chains.iter().map(ToString::to_string).collect(),
         config: image.config.clone(),
         accounts: None,
     };

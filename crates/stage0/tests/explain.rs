@@ -1,4 +1,6 @@
 //! What `--explain` prints, byte for byte. `RKT_BLESS=1` writes the files anew.
+// All of this file is a test, its helpers too.
+#![allow(clippy::unwrap_used)]
 
 use rkt_isolate::cgroup::{Controller, Layout};
 use rkt_isolate::host::{Host, ResourcePrivilege};
@@ -43,6 +45,7 @@ fn image(user: &str) -> ImageFacts {
     ImageFacts {
         id: format!("sha256:{}", "ab".repeat(32)),
         short_name: Some("redis".to_owned()),
+        chains: Vec::new(),
         config: ImageConfig {
             os: "linux".to_owned(),
             architecture: "amd64".to_owned(),

@@ -1,9 +1,13 @@
-//! `rkt image list|rm|cat-manifest`: what is in the store.
+//! `rkt image list|rm|gc|cat-manifest`: what is in the store.
 
 use crate::args::{self, Format, Globals};
 use crate::columns;
 use crate::failure::Failure;
 use clap::{Parser, Subcommand};
+use rkt_pod::Pods;
+use rkt_spec::Digest;
+use rkt_spec::manifest::PodManifest;
+use rkt_stage0::merge::CHAINS;
 use rkt_store::{HUB, Image, OpenMode, Reference, Store};
 use serde_json::json;
 use std::ffi::OsString;
@@ -23,6 +27,9 @@ enum Verb {
     List(List),
     /// Remove images
     Rm(Rm),
+    /// Give back the layers that no image and no pod needs
+    #[command(visible_alias = "prune")]
+    Gc(Gc),
     /// Print what an image says about itself
     #[command(visible_alias = "inspect")]
     CatManifest(CatManifest),
@@ -62,6 +69,15 @@ struct Rm {
 }
 
 #[derive(Debug, clap::Args)]
+struct Gc {
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    #[command(flatten)]
+    globals: Globals,
+}
+
+#[derive(Debug, clap::Args)]
 struct CatManifest {
     /// A name, an id, or the beginning of an id
     #[arg(value_name = "IMAGE")]
@@ -78,6 +94,7 @@ pub(super) fn run(words: Vec<OsString>) -> Result<u8, Failure> {
     match args::parse::<Words>("image", words)?.verb {
         Verb::List(asked) => list(&asked),
         Verb::Rm(asked) => remove(&asked),
+        Verb::Gc(asked) => gc(&asked),
         Verb::CatManifest(asked) => cat(&asked),
         Verb::Fetch { words } => super::fetch::run(words),
     }
@@ -178,6 +195,59 @@ fn remove(asked: &Rm) -> Result<u8, Failure> {
     }
     super::note(&format!("rm: {removed} image(s) successfully removed"));
     Ok(0)
+}
+
+fn gc(asked: &Gc) -> Result<u8, Failure> {
+    let store = Store::open(&asked.globals.dir, OpenMode::Use)?;
+    let in_use = in_use(&asked.globals.dir)?;
+    let report = store.gc(&in_use, &asked.globals.run_dir)?;
+    super::say(&match asked.format {
+        Format::Table => format!(
+            "removed {} layers, {} chains and {} left-over files: {}\n",
+            report.layers,
+            report.chains,
+            report.files,
+            columns::size(report.bytes)
+        ),
+        format => super::json(
+            &json!({
+                "layers": report.layers,
+                "chains": report.chains,
+                "files": report.files,
+                "bytes": report.bytes,
+            }),
+            format,
+        )?,
+    });
+    Ok(0)
+}
+
+/// The chains that pods were made of, whatever state they are in.
+fn in_use(data_dir: &std::path::Path) -> Result<Vec<Digest>, Failure> {
+    let mut list = Vec::new();
+    let pods = Pods::open(data_dir)?;
+    for (uuid, shelf) in pods.uuids()? {
+        let Some(json) = pods.get_from(uuid, shelf)?.map(|pod| pod.manifest()) else {
+            continue;
+        };
+        let Some(json) = json? else {
+            continue;
+        };
+        let doing = || Failure::usage(format!("read the manifest of pod `{uuid}`"));
+        let manifest: PodManifest =
+            serde_json::from_slice(&json).map_err(|e| doing().because(e.to_string()))?;
+        let chains = manifest
+            .apps
+            .iter()
+            .flat_map(|app| &app.annotations)
+            .filter(|pair| pair.name == CHAINS)
+            .flat_map(|pair| pair.value.split(','))
+            .filter(|chain| !chain.is_empty());
+        for chain in chains {
+            list.push(Digest::new(chain).map_err(|e| doing().because(e.to_string()))?);
+        }
+    }
+    Ok(list)
 }
 
 fn cat(asked: &CatManifest) -> Result<u8, Failure> {
