@@ -22,7 +22,7 @@ use std::process::ExitCode;
 use value::Value;
 
 const USAGE: &str = "\
-rkt-probe [report] [--json] [--no-attacks] [--volume=PATH] [--canary=CGROUP]
+rkt-probe [report] [--json] [--no-attacks] [--volume=PATH] [--canary=CGROUP] [--wait=S] [--stay=S]
     what this process may do, and the attacks of rkt issue #576; ends with how many worked
 rkt-probe attack ID... | all | list  [--volume=PATH] [--canary=CGROUP] [--socket=NAME] [--file=PATH]
     single attacks, one line of JSON each; ends with 0 refused, 1 succeeded, 2 inconclusive
@@ -60,11 +60,18 @@ fn main() -> ExitCode {
         fds,
     };
     match words.as_slice() {
-        [] | ["report"] => report(
-            &aim,
-            flags.contains(&"--json"),
-            !flags.contains(&"--no-attacks"),
-        ),
+        [] | ["report"] => {
+            // So that apps of one pod do not talk at once, and are alive for each other's attacks.
+            let pause = |name: &str| option(name).and_then(|s| s.parse().ok()).unwrap_or(0.0);
+            let _ = play::rest(Some(pause("--wait=")));
+            let status = report(
+                &aim,
+                flags.contains(&"--json"),
+                !flags.contains(&"--no-attacks"),
+            );
+            let _ = play::rest(Some(pause("--stay=")));
+            status
+        }
         ["attack", ids @ ..] if !ids.is_empty() => attacks(ids, &aim),
         ["exit", n] => ExitCode::from(n.parse().unwrap_or(USAGE_STATUS)),
         words => match role(words) {

@@ -1,0 +1,75 @@
+# What people and machines run; `make` alone lists it. Everything works in a fresh clone on
+# Debian 12, as root, with a Rust toolchain and gcc; what is missing is installed by apt.
+MAKEFLAGS += --no-print-directory
+CARGO ?= cargo
+PREFIX ?= /usr/local
+TARGET := x86_64-unknown-linux-gnu
+OUT := $(or $(CARGO_TARGET_DIR),target)
+RELEASE := $(OUT)/$(TARGET)/release
+DEV := $(OUT)/$(TARGET)/debug
+# The binaries of the tests: they know how to take defences away, and are never released.
+TESTED := $(OUT)/rkt-tests/bin
+SKIPS := $(OUT)/rkt-tests/skips
+
+.PHONY: help build demo test test-vm test-pods check house unit bench install clean need-tests
+
+help:
+	@echo "make demo      a pod of two apps that try the attacks of rkt issue #576"
+	@echo "make test      format, lints, unit tests, and the pods in the real kernel"
+	@echo "make test-vm   the tests that need systemd and cgroup version 2, in a machine of their own"
+	@echo "make check     what needs no root: format, lints, unit tests, documentation"
+	@echo "make bench     rkt beside crun, runc and podman, in one run"
+	@echo "make build     the released binary: $(RELEASE)/rkt"
+	@echo "make install   to PREFIX ($(PREFIX)); DESTDIR is understood"
+
+# stage1 and the probe first: they go into rkt, so that one file installs everything.
+build:
+	@$(CARGO) build --quiet --release -p rkt-stage1 -p rkt-probe
+	@RKT_EMBED_DIR=$(abspath $(RELEASE)) $(CARGO) build --quiet --release -p rkt
+
+demo: build
+	@contrib/demo.sh $(RELEASE)/rkt
+
+install: build
+	install -D -m 0755 $(RELEASE)/rkt $(DESTDIR)$(PREFIX)/bin/rkt
+
+need-tests:
+	@tests/need.sh umoci skopeo mmdebstrap docker-registry busybox:busybox-static
+
+check: house unit
+	@RUSTDOCFLAGS="-D warnings" RKT_EMBED_DIR=$(abspath $(TESTED)) $(CARGO) doc --quiet --workspace --no-deps
+
+house: tested
+	@$(CARGO) fmt --all --check
+	@RKT_EMBED_DIR=$(abspath $(TESTED)) $(CARGO) clippy --quiet --workspace --all-targets -- -D warnings
+	@$(CARGO) test --quiet -p rkt-tests --test house
+
+unit: tested
+	@RKT_EMBED_DIR=$(abspath $(TESTED)) $(CARGO) test --quiet --workspace --exclude rkt-tests
+
+.PHONY: tested
+tested:
+	@$(CARGO) build --quiet -p rkt-stage1 --features rkt-stage1/weaken -p rkt-probe
+	@install -s -D -t $(TESTED) $(DEV)/rkt-stage1 $(DEV)/rkt-probe
+	@RKT_EMBED_DIR=$(abspath $(TESTED)) $(CARGO) build --quiet -p rkt --features rkt/weaken
+	@install -D -t $(TESTED) $(DEV)/rkt
+
+test: need-tests house unit build test-pods
+
+# The tests say what they skip and why; a skip that tests/skips.txt does not expect is a failure.
+test-pods: tested
+	@rm -f $(SKIPS) && touch $(SKIPS)
+	@RKT_BIN=$(abspath $(TESTED))/rkt RKT_RELEASE_BIN=$(abspath $(RELEASE))/rkt RKT_TEST_SKIPS=$(abspath $(SKIPS)) \
+	    $(CARGO) test --quiet -p rkt-tests --test rkt -- $(TESTS)
+	@tests/skips.sh $(SKIPS)
+
+test-vm: tested
+	@tests/need.sh qemu-system-x86_64:qemu-system-x86 mmdebstrap cpio mke2fs:e2fsprogs
+	@tests/vm/run.sh $(TESTED)/rkt
+
+bench: build
+	@tests/need.sh crun runc podman skopeo umoci docker-registry busybox:busybox-static
+	@$(CARGO) run --quiet --release -p rkt-bench -- run --rkt=$(abspath $(RELEASE))/rkt $(BENCH)
+
+clean:
+	$(CARGO) clean
