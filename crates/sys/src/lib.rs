@@ -9,6 +9,7 @@ pub mod cred;
 pub mod fd;
 pub mod landlock;
 pub mod lock;
+pub mod loopdev;
 pub mod mount;
 pub mod netdev;
 pub mod ns;

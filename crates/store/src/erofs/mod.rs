@@ -7,8 +7,8 @@
 mod read;
 mod write;
 
-pub(crate) use read::{Index, Inode, Piece, set_root};
-pub(crate) use write::write;
+pub(crate) use read::{Index, Inode, set_root};
+pub(crate) use write::{ReadDevice, write};
 
 /// Bytes of a block.
 pub(crate) const BLOCK: usize = 512;

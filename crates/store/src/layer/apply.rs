@@ -134,7 +134,13 @@ impl<'a> Apply<'a> {
             },
             _ => {
                 let node = self.node(entry)?;
-                let xattrs = self.tree.keep_xattrs(&entry.xattrs)?;
+                // Only files and directories can have the attributes that are kept.
+                let area = if entry.what == What::File {
+                    &entry.xattrs[..]
+                } else {
+                    &[]
+                };
+                let xattrs = self.tree.keep_xattrs(area)?;
                 self.tree.add(inode(entry, node, xattrs))?
             }
         };
@@ -322,10 +328,15 @@ impl<'a> Apply<'a> {
             return Ok(None);
         };
         if let Some(ino) = self.tree.child(dir, last) {
-            if self.tree.inode(ino)?.is_directory() {
+            let inode = self.tree.inode(ino)?;
+            if !inode.is_directory() {
+                return Ok(Some(ino));
+            }
+            if inode.explicit || self.lower.is_some() {
                 return Err(corrupt("its target is a directory"));
             }
-            return Ok(Some(ino));
+            // Only on the way so far; a lower layer may have a symlink there.
+            return Ok(None);
         }
         match self.lower(dir, last)? {
             Some(found) if found.inode.is_directory() => Err(corrupt("its target is a directory")),
@@ -425,7 +436,12 @@ fn inode(entry: &Entry, node: Node, xattrs: u32) -> Inode {
         gid: entry.gid,
         links: 0,
         xattrs,
-        mode: entry.mode,
+        // Of a symlink nobody asks, and other file systems say 0777 always.
+        mode: if entry.what == What::Symlink {
+            0o777
+        } else {
+            entry.mode
+        },
         explicit: true,
         opaque: false,
     }

@@ -2,12 +2,11 @@
 
 use crate::erofs::{Index, Inode};
 use crate::error::{Error, Kind, Result};
-use std::fs::File;
 
 /// Most symlinks on the way of one path, as in the kernel.
 const MAX_LINKS: usize = 40;
 
-/// Layers, topmost first, each with the tars that its index names.
+/// Layers, topmost first.
 #[derive(Debug, Default)]
 pub(crate) struct Below {
     layers: Vec<Index>,
@@ -168,18 +167,4 @@ pub(crate) fn target_parts(target: &[u8]) -> impl Iterator<Item = Vec<u8>> {
         .collect::<Vec<_>>()
         .into_iter()
         .rev()
-}
-
-/// The tars of a chain entry's index, by their device numbers.
-#[derive(Debug, Default)]
-pub(crate) struct Tars(pub(crate) Vec<File>);
-
-impl Tars {
-    /// The file behind device `number` (from 1).
-    pub(crate) fn device(&self, number: u16) -> Result<&File> {
-        usize::from(number)
-            .checked_sub(1)
-            .and_then(|n| self.0.get(n))
-            .ok_or_else(|| Error::new(Kind::Corrupt, "an index names a tar that it has not"))
-    }
 }

@@ -298,7 +298,7 @@ fn write_index(
     devices: &[u64],
     name: &Digest,
     to: &mut File,
-    read: &mut dyn FnMut(u16, u64, &mut [u8]) -> Result<()>,
+    read: &mut erofs::ReadDevice<'_>,
 ) -> Result<(u64, Digest)> {
     tree.count_links()?;
     let mut to = Hashed {

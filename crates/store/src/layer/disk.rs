@@ -320,3 +320,11 @@ fn sync_dir(dir: &Path) -> Result<()> {
 pub(super) fn bytes(record: &impl Record) -> Vec<u8> {
     record.to_bytes()
 }
+
+/// The error for a chain that is not there.
+pub(crate) fn no_chain(chain: &ChainId) -> Error {
+    Error::new(
+        Kind::NotFound,
+        format!("chain `{chain}` is not in the store"),
+    )
+}

@@ -142,8 +142,12 @@ impl Default for Limits {
 ///
 /// Standard input must be the socket made by [`Writer::start`] or [`commit_chain`].
 pub fn child_main(args: &[OsString]) -> i32 {
-    // No words of its own so far; a reader that does not know its words must not guess.
-    if args.is_empty() { child::serve() } else { 2 }
+    match args {
+        [] => child::serve(),
+        [word] if word == "mounts" => crate::mounts::serve(),
+        // A reader that does not know its words must not guess.
+        _ => 2,
+    }
 }
 
 /// Checks that a stored layer still has the bytes that its digest names. Reads all of it.
