@@ -4,7 +4,7 @@ use crate::plan::Planned;
 use rkt_isolate::plan::Report;
 use rkt_spec::codec::Bytes;
 use rkt_spec::manifest::PodManifest;
-use rkt_spec::plan::{AppPlan, Net, Owner, Plan, Stdio, VolumeKind, VolumePlan};
+use rkt_spec::plan::{AppPlan, Net, Owner, Plan, Stdio, VolumeKind, VolumePlan, weaken};
 use rkt_spec::signal;
 use serde::Serialize;
 
@@ -152,6 +152,13 @@ fn pod_rows(plan: &Plan, report: &Report) -> Vec<Row> {
             "--rm",
         ),
     ];
+    if plan.weaken != 0 {
+        let off = weaken::NAMES
+            .iter()
+            .filter(|(_, bit)| plan.weaken & bit != 0);
+        let names: Vec<&str> = off.map(|(name, _)| *name).collect();
+        rows.push(row("defences taken away", names.join(" "), "--weaken"));
+    }
     rows.extend(report_rows(report));
     rows.extend(plan.volumes.iter().map(volume_row));
     rows

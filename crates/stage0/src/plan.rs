@@ -5,6 +5,7 @@
 use crate::error::{Doing, Error};
 use crate::request::{AppRequest, InsecureOptions, RunRequest, Stdin};
 use crate::sources::{self, Source};
+use crate::volumes;
 use rkt_isolate::host::Host;
 use rkt_isolate::plan::{Insecure, Landlock, Report, Scope, WallsRequest, limits, walls};
 use rkt_spec::codec::Bytes;
@@ -83,6 +84,11 @@ pub fn build(
     }
     let (pod_limits, pod_report) = limits(&pod_isolators(manifest), Scope::Pod, &facts.host)?;
     notes.extend(shortfalls(&reports, &pod_report));
+    let mounts = manifest.apps.iter().flat_map(|app| &app.mounts);
+    notes.extend(
+        volumes::unused(&manifest.volumes, mounts)
+            .map(|name| format!("no app mounts the volume `{name}`")),
+    );
     let needed = u32::try_from(apps.len())
         .unwrap_or(u32::MAX)
         .saturating_add(1);
@@ -105,7 +111,7 @@ pub fn build(
             Net::None => None,
             Net::Host => facts.resolv_conf.clone().map(Bytes),
         },
-        volumes: volumes(manifest, opened),
+        volumes: volume_plans(manifest, opened),
         apps,
         limits: pod_limits,
         lock_fd: -1,
@@ -203,7 +209,7 @@ fn mounts(manifest: &PodManifest, app: &RuntimeApp) -> Result<Vec<MountPlan>, Er
     Ok(list)
 }
 
-fn volumes(manifest: &PodManifest, opened: &[Option<Source>]) -> Vec<VolumePlan> {
+fn volume_plans(manifest: &PodManifest, opened: &[Option<Source>]) -> Vec<VolumePlan> {
     let none = std::iter::repeat(&None);
     manifest
         .volumes
