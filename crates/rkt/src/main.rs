@@ -11,6 +11,7 @@ mod embedded;
 mod failure;
 mod progress;
 mod registry;
+mod view;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

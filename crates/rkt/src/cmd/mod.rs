@@ -4,6 +4,7 @@
 //! 126 and 127 for a program that cannot be executed or found, 254 for wrong use and for
 //! failures of every other verb.
 
+mod ask;
 mod cat_manifest;
 mod doctor;
 mod enter;
@@ -13,6 +14,7 @@ mod help;
 mod image;
 mod list;
 mod logs;
+mod look;
 mod rm;
 mod run;
 mod status;

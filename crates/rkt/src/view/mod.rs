@@ -1,0 +1,5 @@
+//! How pods look: rows, JSON, times. Pure: facts in, text out.
+
+pub(crate) mod escape;
+pub(crate) mod pods;
+pub(crate) mod time;
