@@ -56,10 +56,10 @@ pub(crate) fn resolve(
         }
         PullPolicy::New | PullPolicy::Update => {}
     }
-    if let Some(known) = known {
-        if let Some(origin) = still_good(&known, &reference, options, events).doing(what)? {
-            return Ok(used(known.image, &name, origin, events));
-        }
+    if let Some(known) = known
+        && let Some(origin) = still_good(&known, &reference, options, events).doing(what)?
+    {
+        return Ok(used(known.image, &name, origin, events));
     }
     if !store.is_writable() {
         return Err(Error::new(

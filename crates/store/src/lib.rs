@@ -9,11 +9,11 @@
 
 #![forbid(unsafe_code)]
 
-pub mod directory;
 mod archive;
 mod blob;
 mod builtin;
 mod config;
+pub mod directory;
 mod disk;
 mod erofs;
 pub mod error;
@@ -21,9 +21,9 @@ pub mod event;
 mod fetch;
 pub mod image;
 pub mod layer;
-pub mod mounts;
 mod local;
 mod manifest;
+pub mod mounts;
 mod oci;
 pub mod options;
 pub mod platform;
@@ -33,8 +33,8 @@ mod source;
 pub mod store;
 
 pub use error::{Error, Kind, Result};
-pub use fetch::describe;
 pub use event::{Event, Events, Origin};
+pub use fetch::describe;
 pub use image::Image;
 pub use options::{
     Builtin, Credentials, FetchOptions, Insecure, LayerProgram, Network, Patience, Proxies,

@@ -1,6 +1,5 @@
 //! A store in a directory of its own, and what is looked at after each test.
 
-use rkt_store::layer::CHILD_VERB;
 use rkt_store::{
     Event, FetchOptions, HUB, Image, LayerProgram, OpenMode, Origin, Platform, Reference, Result,
     Store,
@@ -112,23 +111,11 @@ pub fn names(dir: &Path) -> Vec<String> {
     }
 }
 
-/// `examples/layer_child.rs`, which cargo builds beside the tests.
+/// The reader of layers, which cargo builds for the tests.
 pub fn layer_program() -> LayerProgram {
-    let exe = std::env::current_exe().unwrap();
-    let path = exe
-        .parent()
-        .unwrap()
-        .parent()
-        .unwrap()
-        .join("examples/layer_child");
-    assert!(
-        path.exists(),
-        "{} is missing: run the tests with `cargo test -p rkt-store`",
-        path.display()
-    );
     LayerProgram {
-        path,
-        args: vec![CHILD_VERB.into()],
+        path: PathBuf::from(env!("CARGO_BIN_EXE_rkt-layer-reader")),
+        args: Vec::new(),
     }
 }
 

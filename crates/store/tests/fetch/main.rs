@@ -1,5 +1,13 @@
 //! Images from every source into a real store, and everything that may go wrong on the way.
 
+#![allow(
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr
+)]
+
 mod fake;
 mod faults;
 mod lab;

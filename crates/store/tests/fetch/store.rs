@@ -1,0 +1,252 @@
+//! The store itself: lists, prefixes, removal, gc, crashes, a caller without rights.
+
+use super::fake::{Fake, Reply, Shelf};
+use super::lab::{Lab, names};
+use super::make::{self, three_layers};
+use rkt_spec::Digest;
+use rkt_spec::image::ImageConfig;
+use rkt_store::{Builtin, HUB, Kind, OpenMode, Reference, Store};
+use std::path::Path;
+
+fn builtin(revision: &str, content: &'static [u8]) -> Builtin {
+    Builtin {
+        name: "probe",
+        revision: revision.into(),
+        files: vec![
+            ("/bin/probe", 0o755, content),
+            ("/etc/passwd", 0o644, b"root:x:0:0::/:/\n"),
+        ],
+        config: ImageConfig {
+            os: "linux".into(),
+            architecture: "amd64".into(),
+            cmd: vec!["/bin/probe".into()],
+            ..ImageConfig::default()
+        },
+    }
+}
+
+#[test]
+fn a_built_in_image_is_made_once_for_each_revision() {
+    let mut lab = Lab::new();
+    lab.options.builtins = vec![builtin("1", b"one")];
+    let first = lab.resolve("builtin:probe").unwrap();
+    assert_eq!(first.config.cmd, ["/bin/probe"]);
+    assert_eq!(lab.told().last().unwrap(), "using source");
+    assert_eq!(lab.resolve("builtin:probe").unwrap().id, first.id);
+    assert_eq!(lab.told(), ["using store"]);
+    lab.options.builtins = vec![builtin("2", b"two")];
+    let second = lab.resolve("builtin:probe").unwrap();
+    assert_ne!(second.id, first.id);
+    lab.options.builtins = vec![builtin("3", b"two")];
+    assert_eq!(
+        lab.resolve("builtin:probe").unwrap().id,
+        second.id,
+        "the same files are the same image"
+    );
+    let error = lab.resolve("builtin:other").unwrap_err();
+    assert_eq!(error.kind(), Kind::NotFound);
+    assert!(error.because().contains("`builtin:probe`"), "{error}");
+}
+
+#[test]
+fn images_are_found_by_name_id_and_prefix() {
+    let mut lab = Lab::new();
+    lab.options.builtins = vec![builtin("1", b"one")];
+    let image = lab.resolve("builtin:probe").unwrap();
+    let store = lab.store();
+    let hex = image.id.hex().to_owned();
+    for text in [
+        "builtin:probe".to_owned(),
+        hex.clone(),
+        hex[..12].into(),
+        format!("sha256:{hex}"),
+        format!("sha256-{}", &hex[..4]),
+    ] {
+        let found = store.find(&text, HUB).unwrap();
+        assert_eq!(found.id, image.id, "{text}");
+        assert_eq!(found.names, ["builtin:probe"]);
+    }
+    assert_eq!(lab.resolve(&hex[..12]).unwrap().id, image.id);
+    let absent = if hex.starts_with("00") {
+        "sha256:11"
+    } else {
+        "sha256:00"
+    };
+    assert_eq!(store.find(absent, HUB).unwrap_err().kind(), Kind::NotFound);
+    assert_eq!(store.find("redis", HUB).unwrap_err().kind(), Kind::NotFound);
+    assert_eq!(
+        store.find("UPPER", HUB).unwrap_err().kind(),
+        Kind::BadReference
+    );
+    let twin = format!("{}{}", &hex[..6], "0".repeat(58));
+    std::fs::write(
+        lab.store_dir().join("images").join(format!("{twin}.json")),
+        "{}",
+    )
+    .unwrap();
+    let error = store
+        .find(&format!("sha256:{}", &hex[..6]), HUB)
+        .unwrap_err();
+    assert_eq!(error.kind(), Kind::Ambiguous);
+}
+
+#[test]
+fn gc_takes_what_nobody_needs_and_keeps_what_a_pod_runs() {
+    let lab = Lab::new();
+    let run = lab.dir.join("run");
+    let first = three_layers();
+    let mut tars = first.tars.clone();
+    tars[2] = make::tar(&[("other", b"other\n")]);
+    let second = make::image(&tars);
+    let mut shelf = Shelf::of("a", &first);
+    shelf.add("b", &second);
+    let fake = Fake::start(move |r| shelf.answer(r));
+    let a = lab.resolve(&fake.name("x:a")).unwrap();
+    let b = lab.resolve(&fake.name("x:b")).unwrap();
+    let store = lab.store();
+    assert_eq!(lab.count("layers/sha256"), 4);
+    let untouched = store.gc(&[], &run).unwrap();
+    assert_eq!(
+        (untouched.layers, untouched.chains, untouched.files),
+        (0, 0, 0)
+    );
+
+    store.remove(&a.id).unwrap();
+    assert_eq!(store.remove(&a.id).unwrap_err().kind(), Kind::NotFound);
+    assert_eq!(store.list().unwrap().len(), 1);
+    // A pod still runs on it.
+    let report = store.gc(&a.chains, &run).unwrap();
+    assert_eq!((report.layers, report.chains), (0, 0));
+    let report = store.gc(&[], &run).unwrap();
+    assert_eq!(
+        (report.layers, report.chains),
+        (1, 1),
+        "only the layer that they do not share"
+    );
+    assert!(report.bytes > 0);
+    assert_eq!(lab.resolve(&fake.name("x:b")).unwrap().id, b.id);
+
+    store
+        .remove_name(&Reference::parse(&fake.name("x:b"), HUB).unwrap())
+        .unwrap();
+    assert_eq!(store.list().unwrap()[0].names, Vec::<String>::new());
+    store.remove(&b.id).unwrap();
+    std::fs::write(lab.store_dir().join("tmp/left"), [0; 5000]).unwrap();
+    store.gc(&[], &run).unwrap();
+    for place in [
+        "layers/sha256",
+        "chains/sha256",
+        "blobs/sha256",
+        "distribution/sha256",
+        "images",
+        "refs",
+        "forgotten",
+        "tmp",
+    ] {
+        assert_eq!(lab.count(place), 0, "{place}");
+    }
+    assert_eq!(names(&lab.store_dir().join("locks")), ["store"]);
+    // An unknown chain in use: layers stay, for nobody knows which are its own.
+    lab.resolve(&fake.name("x:a")).unwrap();
+    store.remove(&a.id).unwrap();
+    let report = store.gc(&[Digest::sha256(&[9; 32])], &run).unwrap();
+    assert_eq!(report.layers, 0);
+}
+
+#[test]
+fn gc_waits_for_others_and_then_says_so() {
+    let lab = Lab::new();
+    let (one, two) = (lab.store(), lab.store());
+    let error = one.gc(&[], &lab.dir.join("run")).unwrap_err();
+    assert_eq!(error.kind(), Kind::Busy);
+    drop(two);
+    one.gc(&[], &lab.dir.join("run")).unwrap();
+}
+
+#[test]
+fn a_lost_layer_is_fetched_again() {
+    let lab = Lab::new();
+    let shelf = Shelf::of("latest", &three_layers());
+    let fake = Fake::start(move |r| shelf.answer(r));
+    let image = lab.resolve(&fake.name("x")).unwrap();
+    std::fs::remove_dir_all(lab.store_dir().join("chains")).unwrap();
+    std::fs::remove_dir_all(
+        lab.store_dir()
+            .join("layers/sha256")
+            .join(image.layers[1].hex()),
+    )
+    .unwrap();
+    assert_eq!(
+        lab.resolve(&fake.name("x")).unwrap(),
+        image.clone_with_time(&lab, &fake)
+    );
+}
+
+trait CloneWithTime {
+    fn clone_with_time(&self, lab: &Lab, fake: &Fake) -> rkt_store::Image;
+}
+
+impl CloneWithTime for rkt_store::Image {
+    /// The same image as the store has it now: only the time of its fetch may differ.
+    fn clone_with_time(&self, lab: &Lab, fake: &Fake) -> rkt_store::Image {
+        let mut image = self.clone();
+        image.fetched_at = lab.resolve(&fake.name("x")).unwrap().fetched_at;
+        image
+    }
+}
+
+#[test]
+fn a_store_may_be_looked_at_without_changing_it() {
+    let mut lab = Lab::new();
+    assert_eq!(
+        Store::open(lab.store_dir(), OpenMode::Look)
+            .unwrap_err()
+            .kind(),
+        Kind::NotFound
+    );
+    lab.options.builtins = vec![builtin("1", b"one")];
+    let image = lab.resolve("builtin:probe").unwrap();
+    let look = Store::open(lab.store_dir(), OpenMode::Look).unwrap();
+    assert_eq!(look.list().unwrap().len(), 1);
+    let reference = Reference::parse("builtin:probe", HUB).unwrap();
+    assert_eq!(
+        look.resolve(&reference, &lab.options, &|_| {}).unwrap().id,
+        image.id
+    );
+    let other = Reference::parse("docker://127.0.0.1:1/x", HUB).unwrap();
+    assert_eq!(
+        look.resolve(&other, &lab.options, &|_| {})
+            .unwrap_err()
+            .kind(),
+        Kind::Denied
+    );
+    assert_eq!(
+        look.gc(&[], Path::new("/nonexistent")).unwrap_err().kind(),
+        Kind::Denied
+    );
+    use std::os::unix::fs::PermissionsExt;
+    let mode = std::fs::metadata(lab.store_dir())
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o700);
+}
+
+#[test]
+fn an_image_may_be_described_without_a_store() {
+    let lab = Lab::new();
+    let made = three_layers();
+    let shelf = Shelf::of("latest", &made);
+    let fake = Fake::start(move |r| {
+        if r.path.contains(&make::digest(&three_layers().layers[0])) {
+            Reply::new(500, "")
+        } else {
+            shelf.answer(r)
+        }
+    });
+    let reference = Reference::parse(&fake.name("x"), HUB).unwrap();
+    let image = rkt_store::describe(&reference, &lab.options, &lab.dir, &|_| {}).unwrap();
+    assert_eq!(image.id.to_string(), made.id());
+    assert_eq!(image.chains.len(), 3);
+    assert!(!lab.store_dir().exists());
+}
