@@ -32,7 +32,7 @@ impl Host {
         let kind = rustix::fs::fstatfs(&proc)
             .doing(|| "look at `/proc`".into())?
             .f_type;
-        if i64::try_from(kind).ok() != Some(PROC_SUPER_MAGIC) {
+        if kind != PROC_SUPER_MAGIC {
             return Err(Failure::new("open `/proc`", "it is not a procfs")
                 .hint("mount the host's procfs: `mount -t proc proc /proc`"));
         }

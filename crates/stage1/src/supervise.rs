@@ -503,7 +503,9 @@ impl Supervisor {
         };
         running.child = None;
         running.kill_at = None;
-        let _ = app.cgroup.kill();
+        if app.cgroup.populated() != Some(false) {
+            let _ = app.cgroup.kill();
+        }
         let oom = app.cgroup.counters().oom_kills.unwrap_or(0);
         self.drain(n);
         let name = self.plan.apps.get(n).map(|a| a.name.clone());

@@ -133,10 +133,10 @@ impl NewFs {
     /// # Errors
     /// `ENODEV` when the kernel has no such type, `EPERM` without CAP_SYS_ADMIN.
     pub fn open(kind: &CStr) -> io::Result<Self> {
-        Ok(Self(rustix::mount::fsopen(
-            kind,
-            FsOpenFlags::FSOPEN_CLOEXEC,
-        )?))
+        let fs = rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+        // Tables of mounts show this where a device would stand.
+        rustix::mount::fsconfig_set_string(&fs, c"source", kind)?;
+        Ok(Self(fs))
     }
 
     /// Sets `key=value`.

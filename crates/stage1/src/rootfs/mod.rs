@@ -76,7 +76,8 @@ impl Making {
         if made.is_err() {
             let _ = signal::send(self.pidfd.as_fd(), 9);
         }
-        drop(self.talk);
+        // A word, not end of file: children forked later hold copies of our end.
+        let _ = socket::send(&self.talk, &[1], &[]);
         let _ = process::wait_pidfd(self.pidfd.as_fd());
         made
     }
@@ -112,7 +113,7 @@ impl Maker<'_> {
                 drop(ours);
                 let outcome = self.build(needs_pidns);
                 let _ = socket::send(&theirs, &encode_outcome(&outcome), &[]);
-                // The supervisor opens our namespace, then closes its end.
+                // The supervisor opens our namespace, then lets us go.
                 let _ = socket::recv(&theirs, &mut [0u8]);
                 process::exit(0)
             }
@@ -220,7 +221,7 @@ fn born_in(pids: BorrowedFd<'_>, cgroup: Option<BorrowedFd<'_>>) -> std::io::Res
             let cloned = ns::enter(pids, ns::kind::PID)
                 .and_then(|()| process::clone3(process::flags::PARENT, cgroup));
             match cloned {
-                Ok(Cloned::Child) => return Ok(Cloned::Child),
+                Ok(Cloned::Child) => Ok(Cloned::Child),
                 Ok(Cloned::Parent { pid, pidfd }) => {
                     let sent = socket::send(&theirs, &pid.to_le_bytes(), &[pidfd.as_fd()]);
                     process::exit(i32::from(sent.is_err()))

@@ -82,9 +82,7 @@ fn refused_descriptors(error: &io::Error) -> bool {
 }
 
 fn begin() -> io::Result<NewFs> {
-    let fs = NewFs::open(c"overlay")?;
-    fs.set(c"source", "overlay")?;
-    Ok(fs)
+    NewFs::open(c"overlay")
 }
 
 fn finish(fs: &NewFs) -> io::Result<OwnedFd> {

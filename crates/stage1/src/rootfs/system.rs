@@ -126,11 +126,17 @@ fn dev(maker: &Maker<'_>, tree: &Tree) -> io::Result<OwnedFd> {
     for (name, target) in LINKS {
         rustix::fs::symlinkat(target, &dev, name)?;
     }
-    tree.put(&dev, tree.own_dir("dev")?)?;
-    let make = |name: &str| {
+    for name in ["pts", "shm", "mqueue"] {
         rustix::fs::mkdirat(&dev, name, Mode::from_raw_mode(0o755))?;
-        open_in(dev.as_fd(), name, OFlags::PATH, ResolveFlags::NO_SYMLINKS)
+    }
+    // A mount inside a detached tree takes no new flags, so this comes before it is attached.
+    let change = Change {
+        set: attr::RDONLY,
+        ..Change::default()
     };
+    mount::set_attr(dev.as_fd(), &change)?;
+    tree.put(&dev, tree.own_dir("dev")?)?;
+    let place = |name: &str| open_in(dev.as_fd(), name, OFlags::PATH, ResolveFlags::NO_SYMLINKS);
     let pts = NewFs::open(c"devpts")?;
     pts.set(c"ptmxmode", "0666")?
         .set(c"mode", "0620")?
@@ -138,23 +144,18 @@ fn dev(maker: &Maker<'_>, tree: &Tree) -> io::Result<OwnedFd> {
     pts.set(c"gid", &uid0.saturating_add(5).to_string())?;
     tree.put(
         pts.mount(Attr::MOUNT_ATTR_NOSUID | Attr::MOUNT_ATTR_NOEXEC)?,
-        make("pts")?,
+        place("pts")?,
     )?;
     // The pod's one shared memory: what an app leaves there has ids no other app can be.
     let shm = rustix::fs::openat(CWD, c"/s", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     debug_assert_eq!(SHM, "s");
-    tree.put(mount::clone_tree(shm, false)?, make("shm")?)?;
+    tree.put(mount::clone_tree(shm, false)?, place("shm")?)?;
     match NewFs::open(c"mqueue").and_then(|fs| fs.mount(inert())) {
-        Ok(queue) => tree.put(queue, make("mqueue")?)?,
+        Ok(queue) => tree.put(queue, place("mqueue")?)?,
         // A kernel without POSIX message queues.
         Err(e) if e.raw_os_error() == Some(Errno::NODEV.raw_os_error()) => {}
         Err(error) => return Err(error),
     }
-    let change = Change {
-        set: attr::RDONLY,
-        ..Change::default()
-    };
-    mount::set_attr(dev.as_fd(), &change)?;
     let null = open_in(dev.as_fd(), "null", OFlags::PATH, ResolveFlags::NO_SYMLINKS)?;
     Ok(null)
 }
