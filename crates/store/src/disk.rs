@@ -70,6 +70,14 @@ impl Drop for Growing {
     }
 }
 
+/// As [`write`], but a power cut may lose the bytes: for notes that only save work.
+pub(crate) fn write_note(dir: &Path, target: &Path, bytes: &[u8]) -> Result<()> {
+    let mut growing = Growing::new(dir)?;
+    growing.file().write_all(bytes)?;
+    fs::rename(&growing.path, target)?;
+    Ok(())
+}
+
 /// Puts `bytes` at `target` in one step: the old file or the new one, never a half.
 pub(crate) fn write(dir: &Path, target: &Path, bytes: &[u8]) -> Result<()> {
     let mut growing = Growing::new(dir)?;

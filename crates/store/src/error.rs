@@ -19,6 +19,8 @@ pub enum Kind {
     Corrupt,
     /// The registry does not answer, or the connection breaks again and again.
     Unreachable,
+    /// The certificate of the registry is not believed.
+    Untrusted,
     /// The registry answers, with a refusal or with nonsense.
     Refused,
     /// The text is no image reference.

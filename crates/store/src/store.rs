@@ -217,7 +217,7 @@ impl Store {
     }
 
     /// Gives back what no image and no pod needs: `in_use` are the chains of the pods, all of
-    /// them. Layers that only images use are unmounted in `run_dir` (`/run/rkt`), and stay.
+    /// them. What goes is unmounted in `run_dir` (`/run/rkt`) first.
     ///
     /// Waits up to 10 s for fetches to end. Safe at any time and after any crash.
     ///

@@ -277,5 +277,5 @@ fn remember(dir: &Path, blob: &Digest, diff: &Digest) -> Result<()> {
     if let Some(parent) = path.parent() {
         crate::store::make_dir(parent)?;
     }
-    disk::write(dir, &path, diff.to_string().as_bytes())
+    disk::write_note(dir, &path, diff.to_string().as_bytes())
 }

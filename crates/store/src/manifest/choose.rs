@@ -82,15 +82,20 @@ pub(crate) fn wrong_platform<'a>(
         .take(32)
         .map(|p| format!("`{}`", p.escape_debug()))
         .collect();
-    let has = if list.is_empty() {
-        "it has no image at all".to_owned()
-    } else {
-        format!("it has {}", list.join(", "))
-    };
+    if list.is_empty() {
+        return Error::new(
+            Kind::WrongPlatform,
+            format!("the image is not made for `{wanted}`; it has no image at all"),
+        );
+    }
     Error::new(
         Kind::WrongPlatform,
-        format!("the image is not made for `{wanted}`; {has}"),
+        format!(
+            "the image is not made for `{wanted}`; it has {}",
+            list.join(", ")
+        ),
     )
+    .hint("`--arch` asks for another one, which runs here only if the host has an emulator for it")
 }
 
 /// Refuses an image whose own configuration says another platform. Empty words are not held

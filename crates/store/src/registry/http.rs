@@ -270,7 +270,7 @@ pub(super) fn explain_io(error: &io::Error, host: &str) -> Error {
 fn explain_tls(error: &rustls::Error, host: &str) -> Error {
     match error {
         rustls::Error::InvalidCertificate(_) => Error::new(
-            Kind::Unreachable,
+            Kind::Untrusted,
             format!("the certificate of `{host}` is not believed: {error}"),
         )
         .hint(format!(

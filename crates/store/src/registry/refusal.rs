@@ -21,6 +21,7 @@ struct Entry {
 /// The error for any answer that is no success.
 pub(super) fn explain(answer: Answer, registry: &str, repository: &str) -> Error {
     let status = answer.status;
+    let wait = answer.retry_after();
     let mut bytes = Vec::new();
     // The words of the refusal are welcome, not needed.
     let _ = answer.body.take(64 << 10).read_to_end(&mut bytes);
@@ -38,11 +39,14 @@ pub(super) fn explain(answer: Answer, registry: &str, repository: &str) -> Error
             ))
         })
         .unwrap_or_default();
-    let said = if words.is_empty() {
-        format!("HTTP status {status}")
-    } else {
-        format!("HTTP status {status}, {words}")
-    };
+    let mut said = format!("HTTP status {status}");
+    if !words.is_empty() {
+        said.push_str(", ");
+        said.push_str(&words);
+    }
+    if let Some(wait) = wait {
+        said.push_str(&format!("; come back in {} s", wait.as_secs()));
+    }
     match (status, code) {
         (404, "MANIFEST_UNKNOWN") => Error::new(
             Kind::NotFound,

@@ -62,7 +62,7 @@ impl<'a> Tries<'a> {
         self.done += 1;
         let wait = wait.unwrap_or(self.pause);
         if wait > LONGEST {
-            return Err(error.hint(format!("it asks to come back in {} s", wait.as_secs())));
+            return Err(error);
         }
         if self.done >= self.patience.tries {
             return Err(match self.patience.tries {

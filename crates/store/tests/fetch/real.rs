@@ -187,7 +187,7 @@ fn a_registry_with_a_password_over_tls() {
     let host = format!("registry.corp.example:{}", daemon.port);
     let name = format!("docker://{host}/web:1");
     let error = lab.resolve(&name).unwrap_err();
-    assert_eq!(error.kind(), Kind::Unreachable);
+    assert_eq!(error.kind(), Kind::Untrusted);
     assert!(
         error.because().contains("not believed") && error.remedy().unwrap().contains("certs.d"),
         "{error}"
@@ -215,6 +215,11 @@ fn a_registry_with_a_password_over_tls() {
         .by_host
         .insert(host.clone(), secret("secret"));
     assert_eq!(lab.resolve(&name).unwrap().id.to_string(), made.id());
+
+    let error = lab
+        .resolve(&format!("docker://localhost:{}/web:1", daemon.port))
+        .unwrap_err();
+    assert_eq!(error.kind(), Kind::Untrusted, "{error}");
 
     // The same over loopback names, with the roots given as a whole, and without any check.
     std::fs::remove_dir_all(&certs).unwrap();
