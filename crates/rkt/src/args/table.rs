@@ -374,9 +374,10 @@ pub(crate) const FLAGS: &[Flag] = &[
         a.stop_signal = Some(signal::name(signal::parse(v).map_err(text)?));
         Ok(())
     }),
-    app("stop-timeout", Text("SECONDS"), "time from that signal to SIGKILL (default 10)", |a, v| {
-        let seconds = v.parse::<u32>().ok().filter(|s| *s <= 600);
-        a.stop_timeout_ms = Some(seconds.ok_or("needs 0 to 600 seconds")? * 1000);
+    app("stop-timeout", Text("TIME"), "time from that signal to SIGKILL, seconds or 1m30s (default 10)", |a, v| {
+        let ms = crate::view::time::duration(v)?.as_millis();
+        let ms = u32::try_from(ms).ok().filter(|ms| *ms <= 600_000);
+        a.stop_timeout_ms = Some(ms.ok_or("needs 0 to 600 seconds")?);
         Ok(())
     }),
     app("shm-size", Text("SIZE"), "size of /dev/shm (default 64Mi)", |a, v| {

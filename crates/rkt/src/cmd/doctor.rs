@@ -7,6 +7,7 @@ use rkt_isolate::doctor::{Finding, State, examine};
 use serde_json::json;
 use std::ffi::OsString;
 use std::fmt::Write;
+use std::path::Path;
 
 /// Tell what this host can and cannot give
 ///
@@ -23,7 +24,7 @@ struct Doctor {
 
 pub(super) fn run(words: Vec<OsString>) -> Result<u8, Failure> {
     let asked: Doctor = args::parse("doctor", words)?;
-    let findings = examine(&asked.globals.dir);
+    let findings = examine(existing(&asked.globals.dir));
     super::say(&match asked.format {
         Format::Table => table(&findings),
         Format::Json => {
@@ -40,6 +41,12 @@ pub(super) fn run(words: Vec<OsString>) -> Result<u8, Failure> {
     });
     let missing = findings.iter().any(|f| f.state == State::Missing);
     Ok(u8::from(missing))
+}
+
+/// The directory, or what is to hold it: on a fresh machine their file system is the same.
+fn existing(dir: &Path) -> &Path {
+    let mut up = dir.ancestors();
+    up.find(|d| d.is_dir()).unwrap_or(dir)
 }
 
 fn word(state: State) -> &'static str {

@@ -3,6 +3,7 @@
 use crate::args::{self, Format, Globals};
 use crate::columns;
 use crate::failure::Failure;
+use crate::view::time;
 use clap::{Parser, Subcommand};
 use rkt_pod::Pods;
 use rkt_spec::Digest;
@@ -137,6 +138,7 @@ fn listing(images: &[Image], asked: &List) -> Result<String, Failure> {
                 .into(),
         );
     }
+    let now = rkt_pod::time::now();
     for image in images {
         let names = if image.names.is_empty() {
             vec!["-"]
@@ -156,11 +158,20 @@ fn listing(images: &[Image], asked: &List) -> Result<String, Failure> {
                 } else {
                     columns::size(image.bytes)
                 },
-                rkt_pod::time::text(image.fetched_at.saturating_mul(1_000_000_000)),
+                if asked.full {
+                    time::full(nanoseconds(image))
+                } else {
+                    time::ago(nanoseconds(image), now)
+                },
             ]);
         }
     }
     Ok(columns::text(&rows))
+}
+
+/// When it came, in nanoseconds since 1970, as the original counts.
+fn nanoseconds(image: &Image) -> u64 {
+    image.fetched_at.saturating_mul(1_000_000_000)
 }
 
 fn value(image: &Image) -> serde_json::Value {
@@ -168,7 +179,7 @@ fn value(image: &Image) -> serde_json::Value {
         "id": image.id.to_string(),
         "name": image.name,
         "names": image.names,
-        "import_time": image.fetched_at.saturating_mul(1_000_000_000),
+        "import_time": nanoseconds(image),
         "size": image.bytes,
         "os": image.config.os,
         "arch": image.config.architecture,
