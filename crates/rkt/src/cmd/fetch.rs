@@ -14,8 +14,11 @@ use std::ffi::OsString;
 #[derive(Debug, Parser)]
 #[command(name = "rkt fetch")]
 struct Fetch {
-    /// docker://NAME[:TAG], oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE, builtin:NAME
-    #[arg(required = true, value_name = "IMAGE")]
+    #[arg(
+        required = true,
+        value_name = "IMAGE",
+        help = "docker://NAME[:TAG], oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE, builtin:NAME"
+    )]
     images: Vec<String>,
     /// When to ask the source: new, never, update
     #[arg(
