@@ -83,7 +83,7 @@ impl Pod {
         let abi = rkt_sys::landlock::abi().unwrap_or(0);
         let rest = makings.into_iter().zip(users).zip(groups).zip(launchers);
         for (app, (((making, user), cgroup), launcher)) in plan.apps.iter().zip(rest) {
-            let made = making.finish(host)?;
+            let made = making.finish(host, plan.weaken)?;
             let walled = app.walls.landlock && plan.weaken & weaken::LANDLOCK == 0;
             let ruleset = if walled {
                 Some(landlock::ruleset(made.root.as_fd(), abi)?)

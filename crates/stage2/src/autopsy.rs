@@ -92,8 +92,13 @@ pub fn examine(start: &Start<'_>) {
 }
 
 fn open(path: &CStr, flags: OFlags) -> Result<OwnedFd, Errno> {
-    // A FIFO or device of the image must not hold us up.
-    let flags = flags | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    // A FIFO or device of the image must not hold us up; openat2 takes no such flags with O_PATH.
+    let careful = if flags.contains(OFlags::PATH) {
+        OFlags::empty()
+    } else {
+        OFlags::NONBLOCK | OFlags::NOCTTY
+    };
+    let flags = flags | OFlags::CLOEXEC | careful;
     rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS)
 }
 

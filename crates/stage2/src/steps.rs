@@ -10,6 +10,9 @@ use rustix::fs::{CWD, Mode as FileMode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use std::io;
 
+/// Where a root without pivot lies in the host's tree; for test builds only.
+pub const ROOT_WITHOUT_PIVOT: &str = "/mnt/r";
+
 /// Every capability bit there is.
 const ALL: u64 = (1 << (cred::LAST_CAP + 1)) - 1;
 
@@ -79,7 +82,16 @@ fn enter_pod(start: &Start<'_>) -> Result<(), Failed> {
     at(
         Step::EnterRoot,
         ns::enter(spaces.mount.as_fd(), ns::kind::MOUNT),
-    )
+    )?;
+    if start.weaken & weaken::PIVOT != 0 {
+        let entered = rustix::process::chroot(ROOT_WITHOUT_PIVOT);
+        at(Step::EnterRoot, entered.map_err(io::Error::from))?;
+        at(
+            Step::EnterRoot,
+            rustix::process::chdir(c"/").map_err(io::Error::from),
+        )?;
+    }
+    Ok(())
 }
 
 fn join_cgroups(v1: &[OwnedFd]) -> io::Result<()> {

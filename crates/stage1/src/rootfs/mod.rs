@@ -22,6 +22,10 @@ use rustix::fs::{Mode, OFlags};
 use tree::Tree;
 pub(crate) use volume::IdMaps;
 
+/// Directory of the host that a root without pivot is staged on, in a private namespace; for test
+/// builds only.
+const PLACE_WITHOUT_PIVOT: &str = "/mnt";
+
 /// What an app's root is made from.
 #[derive(Debug)]
 pub(crate) struct Maker<'a> {
@@ -64,12 +68,17 @@ pub(crate) struct Made {
 
 impl Making {
     /// Waits for the child and takes its namespace.
-    pub(crate) fn finish(self, host: &Host) -> Result<Made, Failure> {
+    pub(crate) fn finish(self, host: &Host, weak: u64) -> Result<Made, Failure> {
         let made = sandbox::hear(&self.talk).and_then(|()| {
             let namespace = host.namespace(self.pid, "mnt")?;
             let flags = OFlags::PATH | OFlags::DIRECTORY;
+            let root = if weak & weaken::PIVOT != 0 {
+                &format!("root{}", rkt_stage2::ROOT_WITHOUT_PIVOT)
+            } else {
+                "root"
+            };
             let root = host
-                .open_pid(self.pid, "root", flags)
+                .open_pid(self.pid, root, flags)
                 .doing(|| "open the app's root".into())?;
             Ok(Made { namespace, root })
         });
@@ -141,7 +150,7 @@ impl Maker<'_> {
         self.shift_layers()?;
         let volumes = volume::open_all(self)?;
         self.enter_template()?;
-        let stage = tree::stage()?;
+        let stage = tree::stage(self.stage_place())?;
         let layers: Vec<BorrowedFd<'_>> = self.layers.iter().map(AsFd::as_fd).collect();
         let root = overlay::mount(&layers, &upper, &stage, "root")
             .doing(|| format!("mount the root of app `{}`", self.app.name))?;
@@ -177,6 +186,11 @@ impl Maker<'_> {
 
     fn enter_template(&self) -> Result<(), Failure> {
         let doing = || "enter the pod's namespaces".to_owned();
+        if self.weak(weaken::PIVOT) {
+            ns::enter(self.sandbox.ipc.as_fd(), ns::kind::IPC).doing(doing)?;
+            ns::unshare(ns::kind::MOUNT | ns::kind::CGROUP).doing(doing)?;
+            return mount::make_all_private().doing(doing);
+        }
         if let Some(net) = &self.sandbox.net {
             ns::enter(net.as_fd(), ns::kind::NET).doing(doing)?;
         }
@@ -184,6 +198,15 @@ impl Maker<'_> {
         ns::enter(self.sandbox.template.as_fd(), ns::kind::MOUNT).doing(doing)?;
         // The copy is made with the supervisor's credentials: it belongs to no one in the pod.
         ns::unshare(ns::kind::MOUNT | ns::kind::CGROUP).doing(doing)
+    }
+
+    /// Where the stage is mounted: in init's empty root, or (a defence taken away) on the host's.
+    fn stage_place(&self) -> &'static str {
+        if self.weak(weaken::PIVOT) {
+            PLACE_WITHOUT_PIVOT
+        } else {
+            sandbox::STAGE
+        }
     }
 
     /// Last flags of the root, then the root becomes `/` and everything else is forgotten.
@@ -206,6 +229,9 @@ impl Maker<'_> {
             // Mounts attached in a namespace that the app's own user namespace owns carry no locks.
             ns::enter(user, ns::kind::USER).doing(doing)?;
             ns::unshare(ns::kind::MOUNT).doing(doing)?;
+        }
+        if self.weak(weaken::PIVOT) {
+            return tree.put_on_stage().doing(doing);
         }
         tree.become_root().doing(doing)
     }

@@ -146,10 +146,7 @@ fn dev(maker: &Maker<'_>, tree: &Tree) -> io::Result<OwnedFd> {
         pts.mount(Attr::MOUNT_ATTR_NOSUID | Attr::MOUNT_ATTR_NOEXEC)?,
         place("pts")?,
     )?;
-    // The pod's one shared memory: what an app leaves there has ids no other app can be.
-    let shm = rustix::fs::openat(CWD, c"/s", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-    debug_assert_eq!(SHM, "s");
-    tree.put(mount::clone_tree(shm, false)?, place("shm")?)?;
+    tree.put(shared_memory(maker)?, place("shm")?)?;
     match NewFs::open(c"mqueue").and_then(|fs| fs.mount(inert())) {
         Ok(queue) => tree.put(queue, place("mqueue")?)?,
         // A kernel without POSIX message queues.
@@ -158,6 +155,18 @@ fn dev(maker: &Maker<'_>, tree: &Tree) -> io::Result<OwnedFd> {
     }
     let null = open_in(dev.as_fd(), "null", OFlags::PATH, ResolveFlags::NO_SYMLINKS)?;
     Ok(null)
+}
+
+/// The pod's one shared memory: what an app leaves there has ids no other app can be.
+fn shared_memory(maker: &Maker<'_>) -> io::Result<OwnedFd> {
+    if maker.weak(weaken::PIVOT) {
+        return empty(Attr::empty());
+    }
+    let path = format!("/{SHM}");
+    mount::clone_tree(
+        rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?,
+        false,
+    )
 }
 
 /// A path of our own mounts below /proc or /sys; `None` when this kernel does not have it.

@@ -2,7 +2,6 @@
 
 use crate::error::{Doing, Failure};
 use crate::host::open_in;
-use crate::sandbox::STAGE;
 use rkt_sys::mount::{self, NewFs};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Uid};
@@ -28,7 +27,7 @@ pub(super) struct Tree {
 }
 
 /// A writable tmpfs of the set-up child's own, on the empty root's place for it.
-pub(super) fn stage() -> Result<OwnedFd, Failure> {
+pub(super) fn stage(place: &str) -> Result<OwnedFd, Failure> {
     let doing = || "make a stage for the app's root".to_owned();
     let stage = NewFs::open(c"tmpfs")
         .and_then(|fs| {
@@ -37,7 +36,7 @@ pub(super) fn stage() -> Result<OwnedFd, Failure> {
                 .mount(mount::PLAIN)
         })
         .doing(doing)?;
-    let place = rustix::fs::openat(CWD, STAGE, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+    let place = rustix::fs::openat(CWD, place, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
     mount::attach(&stage, place.doing(doing)?).doing(doing)?;
     Ok(stage)
 }
@@ -97,8 +96,7 @@ impl Tree {
             Err(e)
                 if e.raw_os_error() == Some(Errno::INVAL.raw_os_error()) && !self.staged.get() =>
             {
-                mount::attach(&self.root, stage_dir(&self.stage, "r")?)?;
-                self.staged.set(true);
+                self.put_on_stage()?;
                 mount::attach(mount, place)
             }
             result => result,
@@ -111,8 +109,7 @@ impl Tree {
             Err(e)
                 if e.raw_os_error() == Some(Errno::INVAL.raw_os_error()) && !self.staged.get() =>
             {
-                mount::attach(&self.root, stage_dir(&self.stage, "r")?)?;
-                self.staged.set(true);
+                self.put_on_stage()?;
                 mount::clone_tree(place, false)
             }
             result => result,
@@ -209,6 +206,15 @@ impl Tree {
             rustix::fs::openat(at, name, flags, Mode::empty())?
         };
         chown(made.as_fd(), self.owner, self.owner)
+    }
+
+    /// Leaves the tree on the stage, for a root without pivot (test builds only).
+    pub(super) fn put_on_stage(&self) -> io::Result<()> {
+        if !self.staged.get() {
+            mount::attach(&self.root, stage_dir(&self.stage, "r")?)?;
+            self.staged.set(true);
+        }
+        Ok(())
     }
 
     /// Makes the tree the root of the calling process's mount namespace and forgets all else.
