@@ -134,25 +134,29 @@ pub(crate) fn nearest<'a>(
         .map(|(_, c)| c)
 }
 
-/// Levenshtein's distance, in bytes.
+/// How many slips of the keyboard lie between two words, in bytes: one too many, one too few,
+/// another one, or two neighbours swapped (optimal string alignment).
 fn distance(a: &str, b: &str) -> usize {
-    let b = b.as_bytes();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut left = i + 1;
-        let mut diagonal = i;
-        for (cell, y) in row.iter_mut().skip(1).zip(b) {
-            let best = (diagonal + usize::from(x != *y))
-                .min(*cell + 1)
-                .min(left + 1);
-            diagonal = std::mem::replace(cell, best);
-            left = best;
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    // rows[i][j] is the distance of the first i bytes of `a` to the first j of `b`.
+    let mut rows: Vec<Vec<usize>> = vec![(0..=b.len()).collect()];
+    let at = |rows: &[Vec<usize>], i: usize, j: usize| {
+        rows.get(i).and_then(|row| row.get(j)).copied().unwrap_or(0)
+    };
+    for (i, x) in a.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, y) in b.iter().enumerate() {
+            let mut best = (at(&rows, i, j) + usize::from(x != y))
+                .min(at(&rows, i, j + 1) + 1)
+                .min(row.last().map_or(0, |left| left + 1));
+            if i > 0 && j > 0 && a.get(i - 1) == Some(y) && b.get(j - 1) == Some(x) {
+                best = best.min(at(&rows, i - 1, j - 1) + 1);
+            }
+            row.push(best);
         }
-        if let Some(first) = row.first_mut() {
-            *first = i + 1;
-        }
+        rows.push(row);
     }
-    row.last().copied().unwrap_or(0)
+    at(&rows, a.len(), b.len())
 }
 
 #[cfg(test)]
@@ -175,6 +179,10 @@ mod tests {
     #[test]
     fn slips_of_the_keyboard_are_recognised() {
         assert_eq!(nearest("fecth", ["fetch", "list"]), Some("fetch"));
+        assert_eq!(nearest("wbe", ["log", "web"]), Some("web"));
+        assert_eq!(distance("abcd", "acbd"), 1);
+        assert_eq!(distance("", "abc"), 3);
+        assert_eq!(distance("kitten", "sitting"), 3);
         assert_eq!(nearest("zzzzzz", ["fetch", "list"]), None);
     }
 }
