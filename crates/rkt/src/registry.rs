@@ -17,6 +17,8 @@ pub(crate) fn options(insecure: InsecureOptions) -> FetchOptions {
         args: vec![LAYER_VERB.into()],
     });
     options.builtins = embedded::images();
+    // SIGHUP, SIGINT and SIGTERM end a fetch with nothing half done.
+    options.stop_signals = vec![1, 2, 15];
     options.network.insecure = Insecure {
         http: insecure.has(InsecureOptions::HTTP),
         tls: insecure.has(InsecureOptions::TLS),

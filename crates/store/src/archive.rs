@@ -64,14 +64,15 @@ fn inflate(file: File, scratch: &Path, events: Events<'_>) -> Result<File> {
     events(Event::Message(
         "the archive is compressed as a whole: inflating it first",
     ));
-    let mut growing = Growing::new(scratch)?;
+    // Without a name from the start: whatever ends this process, nothing is left.
+    let mut inflated = Growing::new(scratch)?.into_nameless()?;
     let mut limited = MultiGzDecoder::new(file).take(LARGEST + 1);
-    oci::copy(&mut limited, growing.file()).doing(|| "inflate it".into())?;
+    oci::copy(&mut limited, &mut inflated).doing(|| "inflate it".into())?;
     if limited.limit() == 0 {
         return Err(Error::new(
             Kind::TooLarge,
             format!("it inflates to more than {LARGEST} bytes"),
         ));
     }
-    growing.into_nameless()
+    Ok(inflated)
 }

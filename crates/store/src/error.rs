@@ -33,6 +33,8 @@ pub enum Kind {
     NoSpace,
     /// The caller may not read or write the store.
     Denied,
+    /// A signal asked to stop.
+    Interrupted,
     /// Another rkt holds the store.
     Busy,
     /// Any other failure of the system.

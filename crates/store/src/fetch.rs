@@ -4,6 +4,7 @@
 //! through `layer`, several at a time; writes the records last. Whatever breaks on the way
 //! leaves whole layers and unnamed files in `tmp`, and gc takes both.
 
+mod interrupt;
 mod layers;
 
 use crate::blob;
@@ -20,6 +21,7 @@ use crate::reference::Reference;
 use crate::registry::Registry;
 use crate::source::{Candidate, Source};
 use crate::store::Store;
+use interrupt::Interrupt;
 use rkt_spec::Digest;
 use std::path::Path;
 
@@ -239,13 +241,22 @@ fn fetch(
         layers: candidate.layers.len(),
         bytes,
     });
-    let (size, fresh) = layers::bring(dir, source.as_ref(), &candidate.layers, options, events)?;
+    let interrupt = Interrupt::block(&options.stop_signals)?;
+    let (size, fresh) = layers::bring(
+        dir,
+        source.as_ref(),
+        &candidate.layers,
+        options,
+        events,
+        &interrupt,
+    )?;
     let diffs: Vec<Digest> = candidate.layers.iter().map(|l| l.diff.clone()).collect();
     let chains = layer::commit_chain(dir, &options.layer_program, &options.limits, &diffs)
         .doing(|| "put its layers on top of each other".into())?;
     for (digest, bytes) in &candidate.blobs {
         blob::put(dir, digest, bytes)?;
     }
+    interrupt.check()?;
     let mut record = record(&candidate, size);
     record.chains = chains.into_iter().map(|c| c.digest().clone()).collect();
     let known = Record::path(dir, &candidate.id).exists();

@@ -175,6 +175,11 @@ pub struct FetchOptions {
     pub builtins: Vec<Builtin>,
     /// How much one layer may ask for.
     pub limits: Limits,
+    /// Signals, such as SIGINT and SIGTERM, that end a fetch with [`crate::Kind::Interrupted`]
+    /// and nothing half done. Blocked while layers flow, and in their children; the calling
+    /// thread should be the only one then. Default none: they end the process as ever, and the
+    /// next gc takes what was growing.
+    pub stop_signals: Vec<i32>,
     /// Layers at a time, 1..=16; default 4.
     pub parallel: usize,
 }
@@ -189,6 +194,7 @@ impl FetchOptions {
             layer_program,
             builtins: Vec::new(),
             limits: Limits::default(),
+            stop_signals: Vec::new(),
             parallel: 4,
         }
     }

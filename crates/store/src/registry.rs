@@ -68,7 +68,7 @@ impl<'a> Registry<'a> {
     /// The digest that the name has now, by a request that costs no pull at the Hub. `None`
     /// when the registry does not say.
     pub(crate) fn current(&self) -> Result<Option<Digest>> {
-        let mut tries = Tries::new(&self.http.network().patience, self.events);
+        let mut tries = Tries::new(&self.http, self.events);
         let ask = Ask {
             method: Method::HEAD,
             accept: Some(accept()),
@@ -123,7 +123,7 @@ impl<'a> Registry<'a> {
     /// Reads a small answer whole: its bytes, its type, its claimed digest.
     #[allow(clippy::type_complexity)]
     fn small(&self, path: &str, ask: &Ask) -> Result<(Vec<u8>, Option<String>, Option<String>)> {
-        let mut tries = Tries::new(&self.http.network().patience, self.events);
+        let mut tries = Tries::new(&self.http, self.events);
         loop {
             match self.small_once(path, ask) {
                 Ok(found) => return Ok(found),
@@ -161,7 +161,7 @@ impl<'a> Registry<'a> {
 
     /// Streams a blob into `sink`, going on where it broke.
     fn blob(&self, digest: &Digest, size: u64, sink: &mut dyn Write) -> Result<()> {
-        let mut tries = Tries::new(&self.http.network().patience, self.events);
+        let mut tries = Tries::new(&self.http, self.events);
         let mut offset = 0;
         let mut buffer = vec![0_u8; 128 << 10];
         loop {
@@ -394,6 +394,10 @@ impl Source for Registry<'_> {
             platform,
         )?;
         source::assemble(self, chosen, stamp, platform)
+    }
+
+    fn interrupt(&self) {
+        self.http.shut_down();
     }
 
     fn stream(&self, layer: &Layer, sink: &mut dyn Write) -> Result<()> {

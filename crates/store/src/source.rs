@@ -16,6 +16,9 @@ pub(crate) trait Source: Sync {
     /// Finds the image for a platform: everything but its layers.
     fn candidate(&self, platform: &Platform) -> Result<Candidate>;
 
+    /// Makes streams that wait for others end soon, with any error. From another thread.
+    fn interrupt(&self) {}
+
     /// Streams one layer as it is, compressed or not. The caller checks size and digest.
     fn stream(&self, layer: &Layer, sink: &mut dyn Write) -> Result<()>;
 }

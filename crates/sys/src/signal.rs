@@ -109,3 +109,33 @@ pub fn send(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
     })?;
     Ok(())
 }
+
+/// The calling thread's blocked signals at some time; put back when it is dropped.
+pub struct Mask(libc::sigset_t);
+
+impl Mask {
+    /// Remembers what is blocked now.
+    ///
+    /// # Errors
+    /// None on Linux; the call has no other way to fail than a bad address.
+    pub fn save() -> io::Result<Self> {
+        // SAFETY: an all-zero sigset_t is a valid value; the call below fills it.
+        let mut old: libc::sigset_t = unsafe { std::mem::zeroed() };
+        // SAFETY: no new mask is read; `old` is alive and ours.
+        let done =
+            unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, std::ptr::null(), &raw mut old) };
+        match done {
+            0 => Ok(Self(old)),
+            errno => Err(io::Error::from_raw_os_error(errno)),
+        }
+    }
+}
+
+impl Drop for Mask {
+    fn drop(&mut self) {
+        // SAFETY: the mask is alive; no old one is written.
+        unsafe {
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, std::ptr::null_mut())
+        };
+    }
+}

@@ -1,5 +1,6 @@
 //! The layers of one image, several at a time, each once.
 
+use super::interrupt::Interrupt;
 use crate::blob::Hasher;
 use crate::disk;
 use crate::error::{Doing, Error, Kind, Result};
@@ -25,6 +26,7 @@ pub(super) fn bring(
     layers: &[Layer],
     options: &FetchOptions,
     events: Events<'_>,
+    interrupt: &Interrupt,
 ) -> Result<(u64, usize)> {
     let mut seen = BTreeSet::new();
     let jobs: Vec<&Layer> = layers.iter().filter(|l| seen.insert(&l.diff)).collect();
@@ -40,15 +42,22 @@ pub(super) fn bring(
         failure: Mutex::new(None),
     };
     let hands = options.parallel.clamp(1, 16).min(jobs.len());
-    if hands <= 1 {
-        work.run();
-    } else {
+    let stop = || {
+        work.stop.store(true, Ordering::Relaxed);
+        source.interrupt();
+    };
+    interrupt.watch(&stop, || {
+        if hands <= 1 {
+            work.run();
+            return;
+        }
         std::thread::scope(|scope| {
             for _ in 0..hands {
                 scope.spawn(|| work.run());
             }
         });
-    }
+    });
+    interrupt.check()?;
     match work
         .failure
         .into_inner()
@@ -176,7 +185,7 @@ impl Work<'_> {
                 Err(e) => return Err(Error::from(e).while_doing("wait for its turn")),
             }
             if self.stop.load(Ordering::Relaxed) {
-                return Err(Error::new(Kind::System, "another layer failed"));
+                return Err(stopped());
             }
             if !told {
                 told = true;
@@ -188,6 +197,11 @@ impl Work<'_> {
             std::thread::sleep(Duration::from_millis(50));
         }
     }
+}
+
+/// Never shown: the first failure, or the signal, is.
+fn stopped() -> Error {
+    Error::new(Kind::Interrupted, "another layer failed")
 }
 
 fn wrong_diff(have: &Digest, want: &Digest) -> Error {
@@ -238,7 +252,7 @@ impl Gauge<'_> {
 impl Write for Gauge<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.stop.load(Ordering::Relaxed) {
-            return Err(Error::new(Kind::System, "another layer failed").into());
+            return Err(stopped().into());
         }
         self.writer.write_all(bytes)?;
         if let Some(hasher) = &mut self.hasher {

@@ -10,6 +10,7 @@ use crate::error::{Error, Kind, Result};
 use crate::options::Network;
 use std::collections::HashMap;
 use std::io::{self, Read};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use ureq::Agent;
@@ -24,6 +25,7 @@ const MOST_REDIRECTS: usize = 10;
 pub(super) struct Http {
     network: Network,
     agents: Mutex<HashMap<(Scheme, String, u16), Agent>>,
+    stopped: AtomicBool,
 }
 
 /// What to ask for, besides the address.
@@ -70,7 +72,20 @@ impl Http {
         Self {
             network: network.clone(),
             agents: Mutex::default(),
+            stopped: AtomicBool::new(false),
         }
+    }
+
+    /// Breaks all connections; there will be no new ones.
+    pub(super) fn shut_down(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+        let agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
+        agents.values().cloned().for_each(Agent::shutdown);
+    }
+
+    /// Whether [`Http::shut_down`] was called.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
     }
 
     pub(super) fn network(&self) -> &Network {
@@ -175,6 +190,9 @@ impl Http {
     fn agent(&self, to: &Address) -> Result<Agent> {
         let key = (to.scheme, to.host.clone(), to.port);
         let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_stopped() {
+            return Err(Error::new(Kind::Interrupted, "the fetch was stopped"));
+        }
         if let Some(agent) = agents.get(&key) {
             return Ok(agent.clone());
         }

@@ -1,9 +1,10 @@
 //! How often and how patiently a broken exchange is repeated.
 
+use super::http::Http;
 use crate::error::{Error, Kind};
 use crate::event::{Event, Events};
 use crate::options::Patience;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How one try ended badly.
 #[derive(Debug)]
@@ -29,21 +30,27 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// Longest pause that we make of ourselves.
 const LONGEST_OWN: Duration = Duration::from_secs(30);
 
+/// How long an interrupted fetch may go on sleeping.
+const SLICE: Duration = Duration::from_millis(50);
+
 /// Counts the tries of one transfer.
 pub(super) struct Tries<'a> {
     patience: Patience,
     done: u32,
     pause: Duration,
     events: Events<'a>,
+    http: &'a Http,
 }
 
 impl<'a> Tries<'a> {
-    pub(super) fn new(patience: &Patience, events: Events<'a>) -> Self {
+    pub(super) fn new(http: &'a Http, events: Events<'a>) -> Self {
+        let patience = http.network().patience;
         Self {
-            patience: *patience,
+            patience,
             done: 0,
             pause: patience.pause,
             events,
+            http,
         }
     }
 
@@ -59,6 +66,9 @@ impl<'a> Tries<'a> {
             Failure::Final(error) => return Err(error),
             Failure::Again { error, wait } => (error, wait),
         };
+        if self.http.is_stopped() {
+            return Err(error);
+        }
         self.done += 1;
         let wait = wait.unwrap_or(self.pause);
         if wait > LONGEST {
@@ -78,7 +88,14 @@ impl<'a> Tries<'a> {
             error.because(),
             wait.as_secs_f64()
         )));
-        std::thread::sleep(wait);
+        let until = Instant::now() + wait;
+        while !self.http.is_stopped() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            std::thread::sleep(left.min(SLICE));
+        }
         self.pause = (self.pause * 2).min(LONGEST_OWN);
         Ok(())
     }

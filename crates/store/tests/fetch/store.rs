@@ -250,3 +250,77 @@ fn an_image_may_be_described_without_a_store() {
     assert_eq!(image.chains.len(), 3);
     assert!(!lab.store_dir().exists());
 }
+
+/// Not a test of its own: the process that the next test interrupts.
+#[test]
+fn fetch_for_the_test_of_signals() {
+    let Ok(name) = std::env::var("RKT_TEST_FETCH") else {
+        return;
+    };
+    let mut lab = Lab::new();
+    lab.options.stop_signals = vec![2, 15];
+    lab.options.network.patience.stall = std::time::Duration::from_secs(60);
+    std::fs::create_dir_all(lab.dir.join("at-work")).unwrap();
+    println!("at {}", lab.dir.display());
+    let error = lab.resolve(&name).unwrap_err();
+    assert_eq!(error.kind(), Kind::Interrupted, "{error}");
+    assert!(error.because().contains("SIGINT"), "{error}");
+    lab.assert_nothing_half_done();
+    println!("interrupted as it should be");
+}
+
+#[test]
+fn a_signal_ends_a_fetch_with_nothing_half_done() {
+    use std::process::{Command, Stdio};
+    use std::time::{Duration, Instant};
+    let made = make::image(&[
+        make::tar(&[("noise", &make::noise(4 << 20, 5))]),
+        make::tar(&[("a", b"a")]),
+    ]);
+    let layer = make::digest(&made.layers[0]);
+    let shelf = Shelf::of("latest", &made);
+    let slow = layer.clone();
+    let fake = Fake::start(move |r| {
+        let mut reply = shelf.answer(r);
+        reply.stall = r.path.ends_with(&slow).then_some(2 << 20);
+        reply
+    });
+    // The test harness has a thread of its own, which the signal would kill: block it there too.
+    let child = Command::new("env")
+        .arg("--block-signal=INT")
+        .arg(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "store::fetch_for_the_test_of_signals",
+            "--nocapture",
+        ])
+        .env("RKT_TEST_FETCH", fake.name("x"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let start = Instant::now();
+    while fake.count(&layer) == 0 {
+        assert!(
+            start.elapsed() < Duration::from_secs(20),
+            "the fetch does not start"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    std::thread::sleep(Duration::from_millis(500));
+    let signalled = Instant::now();
+    let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let out = child.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&out.stdout);
+    assert!(
+        text.contains("interrupted as it should be"),
+        "{text}{}",
+        String::from_utf8_lossy(&out.stderr)
+    );
+    assert!(
+        signalled.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        signalled.elapsed()
+    );
+}
