@@ -3,7 +3,7 @@
 use super::look;
 use crate::args::{self, Format, Globals};
 use crate::failure::Failure;
-use crate::view::time::duration;
+use crate::view::time::{self, duration};
 use clap::Parser;
 use rkt_isolate::cgroup::{self, Layout};
 use rkt_pod::{Kind, Pod, Pods, State};
@@ -137,12 +137,12 @@ fn collect(asked: &Gc, pod: Pod) -> Result<(), Failure> {
         State::Garbage => {}
         State::ExitedGarbage if age(pod.changed()?) >= asked.grace_period => {}
         State::ExitedGarbage => {
-            let period = asked.grace_period;
+            let period = time::span(asked.grace_period);
             return tell(
                 asked,
                 uuid,
                 "kept",
-                &format!("pod \"{uuid}\" not removed: still within grace period ({period:?})"),
+                &format!("pod \"{uuid}\" not removed: still within grace period ({period})"),
             );
         }
         _ => return Ok(()),

@@ -142,14 +142,17 @@ impl Begun {
     fn finish(self, force: bool, globals: &Globals) -> Result<String, Failure> {
         let uuid = self.pod.uuid();
         let doing = format!("stop pod `{uuid}`");
-        if let Some(connection) = &self.connection {
-            until_closed(connection, force).map_err(|f| match force {
-                true => f,
-                false => f.hint(format!("kill it with `rkt stop --force {uuid}`")),
-            })?;
+        let ending = match &self.connection {
+            Some(connection) => until_closed(connection, force)?,
+            None => false,
+        };
+        if !ending && !force && self.pod.is_locked()? {
+            return Err(Failure::new(USAGE, doing)
+                .because("its supervisor does not answer")
+                .hint(format!("kill it with `rkt stop --force {uuid}`")));
         }
         // Closed is not ended: first it takes down what it has made.
-        if self.connection.is_some() && self.is_gone_in(END_PATIENCE)? {
+        if ending && self.is_gone_in(END_PATIENCE)? {
             return Ok(uuid.to_string());
         }
         if force {
@@ -185,15 +188,16 @@ impl Begun {
     }
 }
 
-/// Waits until the supervisor has closed; what it has to say against stopping is the failure.
+/// Waits until the supervisor has closed, and whether it has; what it has to say against
+/// stopping is the failure.
 ///
 /// It answers at once, and then takes as long as the apps' grace periods; forced, it has
 /// [`FORCE_PATIENCE`] for all.
-fn until_closed(connection: &Connection, force: bool) -> Result<(), Failure> {
+fn until_closed(connection: &Connection, force: bool) -> Result<bool, Failure> {
     let mut end = Some(Instant::now() + FORCE_PATIENCE);
     while ask::readable(connection.as_fd(), end)? {
         match connection.recv_reply()? {
-            None => return Ok(()),
+            None => return Ok(true),
             Some((
                 Reply::Failed {
                     doing,
@@ -209,8 +213,5 @@ fn until_closed(connection: &Connection, force: bool) -> Result<(), Failure> {
             Some(_) => end = None,
         }
     }
-    match force {
-        true => Ok(()),
-        false => Err(Failure::usage("stop the pod").because("its supervisor does not answer")),
-    }
+    Ok(false)
 }

@@ -84,6 +84,20 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(total).map_err(|_| bad())
 }
 
+/// A duration as Go prints it: `30m0s`, `1h0m0s`, `500ms`.
+pub(crate) fn span(time: Duration) -> String {
+    let whole = time.as_secs();
+    if whole == 0 && !time.is_zero() {
+        return format!("{}ms", time.as_millis());
+    }
+    let (h, m, s) = (whole / HOUR, whole % HOUR / MINUTE, whole % MINUTE);
+    match (h, m) {
+        (0, 0) => format!("{s}s"),
+        (0, m) => format!("{m}m{s}s"),
+        (h, m) => format!("{h}h{m}m{s}s"),
+    }
+}
+
 /// Whether and how long to wait: `true`, `false` or a duration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wait {
@@ -180,6 +194,14 @@ mod tests {
             "99999999999999999999h",
         ] {
             assert!(duration(bad).is_err(), "{bad}");
+        }
+        for (ms, want) in [
+            (0, "0s"),
+            (500, "500ms"),
+            (1_800_000, "30m0s"),
+            (3_661_000, "1h1m1s"),
+        ] {
+            assert_eq!(span(Duration::from_millis(ms)), want);
         }
         assert_eq!(wait("true"), Ok(Wait::Ever));
         assert_eq!(wait("1s"), Ok(Wait::AtMost(Duration::from_secs(1))));
