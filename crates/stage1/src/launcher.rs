@@ -13,7 +13,7 @@ use rkt_spec::codec::Record;
 use rkt_spec::plan::{AppPlan, Process};
 use rkt_stage2::{Mode, Namespaces, Program, Start, become_app};
 use rkt_sys::process::{self, CStrings, Cloned};
-use rkt_sys::{cred, fd, landlock, ns, socket};
+use rkt_sys::{cred, fd, landlock, ns, signal, socket};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ffi::CString;
 use std::io;
@@ -203,6 +203,8 @@ impl<'a> Body<'a> {
             fd::onto_stdio(socket.as_fd(), number)?;
         }
         rustix::process::setsid()?;
+        // For the processes it will clone: what is ignored here would be ignored there.
+        signal::default_all();
         for procs in &parts.cgroup_v1 {
             rustix::io::write(procs, b"0")?;
         }

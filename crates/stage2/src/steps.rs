@@ -237,7 +237,8 @@ fn last_steps(start: &Start<'_>) -> Result<std::convert::Infallible, Failed> {
             )?;
         }
     }
-    signal::reset_all();
+    // Ignored signals stay ignored over exec; the launcher has given each its default.
+    signal::unblock_all();
     let error = process::execve(path, start.argv, start.envp);
     Err(Failed {
         candidate,

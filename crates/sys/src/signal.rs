@@ -48,13 +48,16 @@ pub fn next(fd: BorrowedFd<'_>) -> io::Result<Option<i32>> {
     }
 }
 
-/// Unblocks every signal and gives each its default action again: what a new program expects.
-/// No allocation.
-pub fn reset_all() {
+/// Gives every signal its default action: execve keeps what is ignored. No allocation.
+pub fn default_all() {
     for signal in 1..=64 {
         // SAFETY: SIG_DFL installs no code; numbers that cannot be changed give an error only.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
+}
+
+/// Unblocks every signal, as a new program expects. No allocation.
+pub fn unblock_all() {
     // SAFETY: an all-zero sigset_t is the empty set.
     let empty: libc::sigset_t = unsafe { std::mem::zeroed() };
     // SAFETY: `empty` is alive; no old mask is written.
