@@ -119,14 +119,20 @@ pub(crate) fn dispatch(argv: Vec<OsString>) -> Result<u8, Failure> {
     };
     let word = word.to_string_lossy().into_owned();
     let chosen = find(&word)?;
-    let mut words: Vec<OsString> = chosen.prefix.iter().map(OsString::from).collect();
-    words.extend(
-        argv.into_iter()
-            .enumerate()
-            .filter(|(i, _)| Some(*i) != at)
-            .map(|(_, w)| w),
-    );
-    (chosen.run)(words)
+    (chosen.run)(reorder(chosen, argv, at.unwrap_or(0)))
+}
+
+/// The words for a verb that stood at `at`: its prefix, what stood before it, what stood behind.
+/// `image` has verbs of its own, which come before any option.
+fn reorder(verb: &Verb, mut argv: Vec<OsString>, at: usize) -> Vec<OsString> {
+    let mut behind = argv.split_off(at).into_iter().skip(1).peekable();
+    let mut words: Vec<OsString> = verb.prefix.iter().map(OsString::from).collect();
+    if verb.name == "image" {
+        words.extend(behind.next_if(|word| !word.to_string_lossy().starts_with('-')));
+    }
+    words.extend(argv);
+    words.extend(behind);
+    words
 }
 
 /// A verb by name, alias or unique beginning.
@@ -181,5 +187,26 @@ pub(crate) fn json(
     match text {
         Ok(text) => Ok(text + "\n"),
         Err(error) => Err(Failure::usage("write JSON").because(error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn global_options_may_stand_before_the_verb() {
+        for (line, want) in [
+            ("--dir /x image list -q", "list --dir /x -q"),
+            ("--dir /x images", "list --dir /x"),
+            ("--dir /x enter web -- id", "--dir /x web -- id"),
+            ("image --dir /x list", "--dir /x list"),
+        ] {
+            let argv: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            let at = crate::args::verb_position(&argv).unwrap();
+            let verb = find(&argv[at].to_string_lossy()).unwrap();
+            let got = reorder(verb, argv, at).join(std::ffi::OsStr::new(" "));
+            assert_eq!(got.to_str(), Some(want), "{line}");
+        }
     }
 }
