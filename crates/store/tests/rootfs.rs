@@ -213,6 +213,9 @@ fn the_kernel_shows_exactly_what_the_tar_says() {
     }
 }
 
+/// Name, size, and what is data: offset and length.
+type Holed = (&'static str, u64, Vec<(u64, usize)>);
+
 #[test]
 fn holes_stay_holes_and_data_stay_data() {
     private_mounts();
@@ -220,7 +223,7 @@ fn holes_stay_holes_and_data_stay_data() {
     let dir = place(&store, "src");
     let mut expected = Vec::new();
     // Segments: offset, length. Real writers round to their own block size.
-    let cases: Vec<(&str, u64, Vec<(u64, usize)>)> = vec![
+    let cases: Vec<Holed> = vec![
         (
             "aligned",
             1 << 20,
@@ -293,7 +296,7 @@ fn holes_stay_holes_and_data_stay_data() {
     assert!(got == want);
 }
 
-fn compare_holes(left: &Path, right: &Path, cases: &[(&str, u64, Vec<(u64, usize)>)]) {
+fn compare_holes(left: &Path, right: &Path, cases: &[Holed]) {
     use std::os::unix::fs::FileExt;
     for (name, size, parts) in cases {
         let (a, b) = (left.join(name), right.join(name));

@@ -12,6 +12,8 @@ use rkt_spec::Digest;
 
 /// Most symlinks on the way of one path.
 const MAX_LINKS: usize = 40;
+/// Most steps of all paths together; symlinks make many of a few bytes.
+const MAX_STEPS: u64 = 40_000_000;
 /// Most chunks of one file with holes.
 const MAX_CHUNKS: u64 = 64 << 10;
 /// Most bytes of one file that are copied because its parts lie on no block.
@@ -36,6 +38,7 @@ pub(crate) struct Apply<'a> {
     pub(crate) unresolved: bool,
     /// Whether lower layers' things are taken away.
     pub(crate) whiteouts: bool,
+    steps: u64,
 }
 
 fn corrupt(why: impl Into<String>) -> Error {
@@ -51,6 +54,7 @@ impl<'a> Apply<'a> {
             entries: 0,
             unresolved: false,
             whiteouts: false,
+            steps: 0,
         }
     }
 
@@ -256,6 +260,13 @@ impl<'a> Apply<'a> {
                     None => return Ok(Some(dir)),
                 },
             };
+            self.steps += 1;
+            if self.steps > MAX_STEPS {
+                return Err(Error::new(
+                    Kind::TooLarge,
+                    "the paths of the layer lead through too many symlinks",
+                ));
+            }
             if name == b".." {
                 if let Node::Directory { parent, .. } = self.tree.inode(dir)?.node {
                     dir = parent;

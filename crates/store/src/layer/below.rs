@@ -2,14 +2,26 @@
 
 use crate::erofs::{Index, Inode};
 use crate::error::{Error, Kind, Result};
+use std::cell::Cell;
 
 /// Most symlinks on the way of one path, as in the kernel.
 const MAX_LINKS: usize = 40;
 
 /// Layers, topmost first.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Below {
     layers: Vec<Index>,
+    /// Lookups that are still allowed: hostile stacks of deep trees could ask for billions.
+    fuel: Cell<u64>,
+}
+
+impl Default for Below {
+    fn default() -> Self {
+        Self {
+            layers: Vec::new(),
+            fuel: Cell::new(u64::MAX),
+        }
+    }
 }
 
 /// The directories of several layers that make one merged directory, topmost first.
@@ -26,6 +38,11 @@ pub(crate) struct Found {
 }
 
 impl Below {
+    /// Allows this many lookups from now on.
+    pub(crate) fn refuel(&self, lookups: u64) {
+        self.fuel.set(lookups);
+    }
+
     /// Puts one more layer on top.
     pub(crate) fn push(&mut self, index: Index) {
         self.layers.insert(0, index);
@@ -59,6 +76,10 @@ impl Below {
         let mut found: Option<Found> = None;
         for (layer, dir) in dirs {
             let index = self.index(*layer)?;
+            let left = self.fuel.get().checked_sub(1).ok_or_else(|| {
+                Error::new(Kind::TooLarge, "the layers are too entangled to be merged")
+            })?;
+            self.fuel.set(left);
             let Some(inode) = index.lookup(dir, name)? else {
                 continue;
             };
@@ -110,34 +131,43 @@ impl Below {
         Ok(Some(found))
     }
 
-    /// Finds a file by a path inside the root, following symlinks inside the root.
+    /// Finds a file by a path inside the root, following symlinks inside the root. A path that
+    /// takes more than a thousand steps leads to nothing.
     pub(crate) fn resolve(&self, path: &[&[u8]]) -> Result<Option<Found>> {
         let mut todo: Vec<Vec<u8>> = path.iter().rev().map(|p| p.to_vec()).collect();
-        let mut here: Vec<Vec<u8>> = Vec::new();
-        let mut links = 0;
+        let Some(root) = self.walk(&[])? else {
+            return Ok(None);
+        };
+        let mut here = vec![root];
+        let (mut links, mut steps) = (0, 0);
         while let Some(name) = todo.pop() {
+            steps += 1;
             if name == b".." {
-                here.pop();
+                here.truncate(here.len().saturating_sub(1).max(1));
                 continue;
             }
-            here.push(name);
-            let Some(found) = self.walk(&here)? else {
+            let found = match here.last() {
+                Some(dir) => self.lookup(&dir.dirs, &name)?,
+                None => None,
+            };
+            let Some(found) = found else {
                 return Ok(None);
             };
-            if found.inode.kind() == crate::erofs::kind::SYMLINK {
-                links += 1;
-                if links > MAX_LINKS {
-                    return Ok(None);
-                }
-                let target = self.index(found.layer)?.target(&found.inode)?;
-                here.pop();
-                if target.starts_with(b"/") {
-                    here.clear();
-                }
-                todo.extend(target_parts(&target));
+            if found.inode.kind() != crate::erofs::kind::SYMLINK {
+                here.push(found);
+                continue;
+            }
+            links += 1;
+            let target = self.index(found.layer)?.target(&found.inode)?;
+            if target.starts_with(b"/") {
+                here.truncate(1);
+            }
+            todo.extend(target_parts(&target));
+            if links > MAX_LINKS || steps + todo.len() > 1000 {
+                return Ok(None);
             }
         }
-        self.walk(&here)
+        Ok(here.pop())
     }
 
     /// The names of a merged directory with what they show, in order.

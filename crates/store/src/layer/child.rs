@@ -24,6 +24,9 @@ use std::os::unix::fs::FileExt;
 /// Most bytes of `/etc/passwd` and of `/etc/group` that are kept; a longer file counts as none.
 const MAX_ACCOUNTS: u64 = 1 << 20;
 
+/// Most lookups in lower layers for one chain entry; a microsecond or two each.
+const MAX_LOOKUPS: u64 = 4_000_000;
+
 /// Serves jobs until the parent closes the socket on standard input.
 pub(super) fn serve() -> i32 {
     let socket = rustix::stdio::stdin();
@@ -168,6 +171,7 @@ impl Child {
 
     /// Makes a chain entry on what is below, and puts it on top of that.
     fn build(&mut self, build: &Build, mut to: File, ready: Option<&File>) -> Result<BuiltChain> {
+        self.below.refuel(MAX_LOOKUPS);
         let tar = self.tars.get(&build.diff).ok_or_else(no_tar)?;
         let padded = build.tar_bytes.next_multiple_of(512);
         let mut devices: Vec<Digest> = Vec::new();

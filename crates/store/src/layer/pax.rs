@@ -10,6 +10,8 @@ pub(crate) const MAX_SEGMENTS: usize = 64 << 10;
 /// Most bytes of one attribute's value, and of all of a file.
 const MAX_VALUE: usize = 65_535;
 const MAX_XATTRS: usize = 128 << 10;
+/// Most attributes of a file.
+const MAX_XATTR_COUNT: usize = 256;
 
 /// What `x` headers say about the next entry; `None` where they are silent.
 #[derive(Debug, Default)]
@@ -162,18 +164,26 @@ impl Pax {
         if short.contains(&0) {
             return Err(bad("an attribute with a NUL in", name));
         }
-        let known = crate::erofs::xattrs(&self.xattrs).any(|(p, n, _)| (p, n) == (prefix, short));
+        let (mut known, mut count) = (false, 0);
+        for (p, n, _) in crate::erofs::xattrs(&self.xattrs) {
+            count += 1;
+            known |= (p, n) == (prefix, short);
+        }
         if known {
             // Both vocabularies may speak of one attribute; the first is taken.
             return Ok(());
         }
         if value.len() > MAX_VALUE
+            || count >= MAX_XATTR_COUNT
             || self.xattrs.len() + value.len() + short.len() > MAX_XATTRS
             || put_xattr(&mut self.xattrs, prefix, short, value).is_none()
         {
             return Err(Error::new(
                 Kind::TooLarge,
-                format!("attribute `{}` is too large", show(name)),
+                format!(
+                    "attribute `{}` is too large, or one of too many",
+                    show(name)
+                ),
             ));
         }
         Ok(())

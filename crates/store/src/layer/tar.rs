@@ -14,7 +14,7 @@ const BLOCK: usize = 512;
 /// Most bytes of one extended header.
 const MAX_EXTENDED: u64 = 1 << 20;
 /// Most bytes of all extended headers of a layer: no real layer comes near.
-const MAX_EXTENDED_SUM: u64 = 1 << 30;
+const MAX_EXTENDED_SUM: u64 = 256 << 20;
 /// Most zeros after the end mark; GNU tar pads to its blocking factor.
 const MAX_PADDING: u64 = 16 << 20;
 /// Most bytes of a sparse map before the data (pax 1.0).

@@ -1,5 +1,11 @@
 //! Tars made by hand, a store in a temporary directory, and trees compared entry by entry.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic
+)]
 
 pub mod kernel;
 pub mod model;
