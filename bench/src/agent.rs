@@ -11,12 +11,19 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, PidfdFlags, pidfd_open},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     fault::{Doing, Fault, Result},
     world::World,
 };
+
+/// Seconds that one command may take.
+const LIMIT: i64 = 60;
 
 /// Commands to run and time as one.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -158,20 +165,14 @@ fn take(request: &Request, desk: &Path) -> Result<Cost> {
         Pace::InTurn => {
             let mut ends = Vec::new();
             for command in &mut prepared {
-                ends.push(command.status().doing(|| format!("run {command:?}"))?);
+                ends.push(wait(&mut spawn(command)?)?);
             }
             (begin.elapsed(), ends)
         }
         Pace::Together => {
-            let mut running = Vec::new();
-            for command in &mut prepared {
-                running.push(command.spawn().doing(|| format!("run {command:?}"))?);
-            }
-            let ends = running
-                .iter_mut()
-                .map(Child::wait)
-                .collect::<std::io::Result<Vec<_>>>();
-            (begin.elapsed(), ends.doing(|| "wait".to_owned())?)
+            let mut running = prepared.iter_mut().map(spawn).collect::<Result<Vec<_>>>()?;
+            let ends = running.iter_mut().map(wait).collect::<Result<Vec<_>>>()?;
+            (begin.elapsed(), ends)
         }
         Pace::UntilByte => until_byte(&mut prepared, begin)?,
     };
@@ -208,12 +209,37 @@ fn prepare(words: &[String], pace: Pace, said: &PathBuf, wrong: &PathBuf) -> Res
     Ok(command)
 }
 
+fn spawn(command: &mut Command) -> Result<Child> {
+    command.spawn().doing(|| format!("run {command:?}"))
+}
+
+/// Waits for a command's end, and ends it at [`LIMIT`]: one that hangs spoils its round only.
+fn wait(child: &mut Child) -> Result<ExitStatus> {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let handle = pidfd_open(
+        pid.ok_or_else(|| Fault::new("no pid"))?,
+        PidfdFlags::empty(),
+    );
+    let handle = handle.doing(|| "watch a command".to_owned())?;
+    let limit = Timespec {
+        tv_sec: LIMIT,
+        tv_nsec: 0,
+    };
+    let ready = poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&limit));
+    if ready.doing(|| "watch a command".to_owned())? == 0 {
+        child.kill().doing(|| "end a command".to_owned())?;
+        let _killed = child.wait();
+        return Err(Fault::new(format!("it hung for {LIMIT} s and was killed")));
+    }
+    child.wait().doing(|| "wait".to_owned())
+}
+
 /// Runs the first command until it has said something, then lets it end.
 fn until_byte(prepared: &mut [Command], begin: Instant) -> Result<(Duration, Vec<ExitStatus>)> {
     let command = prepared
         .first_mut()
         .ok_or_else(|| Fault::new("nothing to run"))?;
-    let mut child = command.spawn().doing(|| format!("run {command:?}"))?;
+    let mut child = spawn(command)?;
     let mut byte = [0];
     if let Some(output) = child.stdout.as_mut() {
         // An end without a byte shows in the exit status.
@@ -222,7 +248,7 @@ fn until_byte(prepared: &mut [Command], begin: Instant) -> Result<(Duration, Vec
             .doing(|| "hear the command".to_owned())?;
     }
     let wall = begin.elapsed();
-    Ok((wall, vec![child.wait().doing(|| "wait".to_owned())?]))
+    Ok((wall, vec![wait(&mut child)?]))
 }
 
 /// The command, how it ended and its last complaint, on one line.
