@@ -24,7 +24,8 @@ impl Lab {
         std::fs::create_dir_all(&dir).unwrap();
         let mut options = FetchOptions::new(layer_program());
         options.platform = Platform::parse("linux/amd64").unwrap();
-        options.network.patience.stall = Duration::from_millis(500);
+        // Tests share busy machines; those about silence set less.
+        options.network.patience.stall = Duration::from_secs(30);
         options.network.patience.pause = Duration::from_millis(20);
         options.network.patience.tries = 3;
         options.network.cert_dirs = vec![dir.join("certs.d")];

@@ -302,7 +302,7 @@ fn a_signal_ends_a_fetch_with_nothing_half_done() {
     let start = Instant::now();
     while fake.count(&layer) == 0 {
         assert!(
-            start.elapsed() < Duration::from_secs(20),
+            start.elapsed() < Duration::from_secs(60),
             "the fetch does not start"
         );
         std::thread::sleep(Duration::from_millis(20));
@@ -319,7 +319,7 @@ fn a_signal_ends_a_fetch_with_nothing_half_done() {
         String::from_utf8_lossy(&out.stderr)
     );
     assert!(
-        signalled.elapsed() < Duration::from_secs(3),
+        signalled.elapsed() < Duration::from_secs(15),
         "{:?}",
         signalled.elapsed()
     );

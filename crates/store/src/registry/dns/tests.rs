@@ -151,6 +151,6 @@ fn names_are_found_in_hosts_over_udp_and_over_tcp() {
         deaf.look_up("www.example", Duration::from_millis(300)),
         Err(Failure::NoAnswer)
     );
-    assert!(start.elapsed() < Duration::from_secs(3));
+    assert!(start.elapsed() < Duration::from_secs(10));
     std::fs::remove_dir_all(&dir).unwrap();
 }
