@@ -8,6 +8,10 @@ use std::time::{Duration, Instant};
 /// How long a set-up child may take before it is killed: an app may stop it, but not for ever.
 pub(crate) const SETUP_DEADLINE: Duration = Duration::from_secs(5);
 
+/// How long the making of a pod may take at each step: no app runs yet that could hold it up, but
+/// the host may be busy.
+pub(crate) const MAKE_DEADLINE: Duration = Duration::from_secs(30);
+
 /// Descriptors of the host that set-up needs.
 #[derive(Debug)]
 pub(crate) struct Host {

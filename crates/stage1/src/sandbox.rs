@@ -5,15 +5,16 @@
 //! change init's mounts; then the pod's user namespace, which owns network, IPC and host name.
 
 use crate::error::{Doing, Failure, decode_outcome, encode_outcome};
-use crate::host::{Host, SETUP_DEADLINE, wait_readable};
+use crate::host::{Host, MAKE_DEADLINE, wait_readable};
 use crate::users;
+use rkt_isolate::defaults::OOM_SCORE_ADJ_INIT;
 use rkt_isolate::idmap;
 use rkt_spec::plan::{INIT_ID, Net, Plan, SLOT_IDS, weaken};
 use rkt_sys::mount::{self, NewFs, attr};
 use rkt_sys::process::{self, CStrings, Cloned, flags};
 use rkt_sys::{cred, fd, ns, signal, socket};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{CWD, Mode};
+use rustix::fs::{CWD, Mode, OFlags};
 use std::time::Instant;
 
 /// Name of the empty directory in init's root on which an app's root is staged.
@@ -36,7 +37,7 @@ pub(crate) struct Sandbox {
     pub(crate) uts: OwnedFd,
     /// The pod's processes.
     pub(crate) pids: OwnedFd,
-    /// init's mounts: an empty root, the template of every app's.
+    /// An almost empty mount namespace, the template of every app's.
     pub(crate) template: OwnedFd,
     /// First id of the pod's block.
     pub(crate) base: u32,
@@ -74,6 +75,8 @@ impl Sandbox {
             }
         };
         drop((theirs, ready_theirs));
+        // Where the host allows it; `rkt doctor` tells where it does not.
+        let _ = host.write_pid(pid, "oom_score_adj", &OOM_SCORE_ADJ_INIT.to_string());
         let made = Self::collect(host, plan, base, pid, &ours);
         match made {
             Ok((net, ipc, uts, pids, template)) => Ok(Self {
@@ -104,7 +107,9 @@ impl Sandbox {
         pid: u32,
         talk: &OwnedFd,
     ) -> Result<(Option<OwnedFd>, OwnedFd, OwnedFd, OwnedFd, OwnedFd), Failure> {
-        hear(talk)?;
+        let template = hear_with(talk)?.into_iter().next();
+        let template = template
+            .ok_or_else(|| Failure::new("make the pod's namespaces", "no template came"))?;
         let map = idmap::pod(base, plan.slots);
         users::write_maps(host, pid, &map, &map)?;
         let net = match plan.net {
@@ -116,7 +121,7 @@ impl Sandbox {
             host.namespace(pid, "ipc")?,
             host.namespace(pid, "uts")?,
             host.namespace(pid, "pid")?,
-            host.namespace(pid, "mnt")?,
+            template,
         );
         socket::send(talk, &[1], &[]).doing(|| "talk to the pod's PID 1".into())?;
         Ok(spaces)
@@ -124,7 +129,7 @@ impl Sandbox {
 
     /// Waits until init stands behind all its walls.
     pub(crate) fn wait_ready(&self) -> Result<(), Failure> {
-        let deadline = Instant::now() + SETUP_DEADLINE;
+        let deadline = Instant::now() + MAKE_DEADLINE;
         let mut byte = [0u8];
         if wait_readable(&self.ready, deadline) && rustix::io::read(&self.ready, &mut byte) == Ok(1)
         {
@@ -140,15 +145,20 @@ impl Sandbox {
 
 /// Waits for one outcome of a set-up child.
 pub(crate) fn hear(talk: &OwnedFd) -> Result<(), Failure> {
-    if !wait_readable(talk, Instant::now() + SETUP_DEADLINE) {
+    hear_with(talk).map(drop)
+}
+
+/// Waits for one outcome of a set-up child, with the descriptors it brings.
+fn hear_with(talk: &OwnedFd) -> Result<Vec<OwnedFd>, Failure> {
+    if !wait_readable(talk, Instant::now() + MAKE_DEADLINE) {
         return Err(Failure::new(
             "set up the pod",
             "a set-up child did not answer in time",
         ));
     }
     let mut bytes = vec![0u8; 16 * 1024];
-    let (n, _) = socket::recv(talk, &mut bytes).doing(|| "hear from a set-up child".into())?;
-    decode_outcome(bytes.get(..n).unwrap_or(&[]))
+    let (n, fds) = socket::recv(talk, &mut bytes).doing(|| "hear from a set-up child".into())?;
+    decode_outcome(bytes.get(..n).unwrap_or(&[])).map(|()| fds)
 }
 
 /// The child that becomes PID 1.
@@ -170,13 +180,14 @@ impl InitChild<'_> {
 
     fn steps(&self) -> Result<std::convert::Infallible, Failure> {
         cred::die_with_parent().doing(|| "ask to die with the supervisor".into())?;
+        let template = self.make_template()?;
         self.empty_root()?;
         let mut kinds = ns::kind::USER | ns::kind::IPC | ns::kind::UTS | ns::kind::CGROUP;
         if self.plan.net == Net::None {
             kinds |= ns::kind::NET;
         }
         ns::unshare(kinds).doing(|| "make the pod's namespaces".into())?;
-        socket::send(&self.talk, &encode_outcome(&Ok(())), &[])
+        socket::send(&self.talk, &encode_outcome(&Ok(())), &[template.as_fd()])
             .doing(|| "talk to the supervisor".into())?;
         // End of file instead of a word: the supervisor is gone.
         let mut word = [0u8];
@@ -201,32 +212,17 @@ impl InitChild<'_> {
         Err(Failure::new("execute the pod's PID 1", error.to_string()))
     }
 
-    /// A root with nothing in it but two places for mounts of the apps: not writable, and soon
-    /// not reachable, since init is not dumpable.
-    fn empty_root(&self) -> Result<(), Failure> {
-        let doing = || "give the pod's PID 1 an empty root".to_owned();
+    /// The template of every app's mounts: an empty root with a place to stage an app's, and the
+    /// pod's shared memory. Its namespace lives on in the descriptor that is given back.
+    fn make_template(&self) -> Result<OwnedFd, Failure> {
+        let doing = || "make the template of the apps' mounts".to_owned();
         mount::make_all_private().doing(doing)?;
-        let root = NewFs::open(c"tmpfs")
-            .and_then(|fs| {
-                fs.set(c"size", "4k")?
-                    .set(c"nr_inodes", "4")?
-                    .set(c"mode", "0555")?;
-                fs.mount(mount::Attr::MOUNT_ATTR_NOSUID | mount::Attr::MOUNT_ATTR_NODEV)
-            })
-            .doing(doing)?;
-        mount::attach_at(&root, c"/").doing(doing)?;
-        rustix::process::fchdir(&root).doing(doing)?;
+        let root = enter_new_root("3").doing(doing)?;
         for name in [STAGE, SHM] {
             rustix::fs::mkdirat(CWD, name, Mode::from_raw_mode(0o555)).doing(doing)?;
         }
-        mount::pivot_to_cwd().doing(doing)?;
-        let bytes = self
-            .plan
-            .apps
-            .iter()
-            .map(|a| a.walls.shm_bytes)
-            .max()
-            .unwrap_or(64 << 20);
+        let apps = self.plan.apps.iter();
+        let bytes = apps.map(|a| a.walls.shm_bytes).max().unwrap_or(64 << 20);
         let shm = NewFs::open(c"tmpfs")
             .and_then(|fs| {
                 fs.set(c"size", &bytes.to_string())?.set(c"mode", "1777")?;
@@ -239,11 +235,18 @@ impl InitChild<'_> {
             })
             .doing(|| "make the pod's shared memory".into())?;
         mount::attach_at(&shm, c"/s").doing(doing)?;
-        let change = mount::Change {
-            set: attr::RDONLY | attr::NOEXEC,
-            ..mount::Change::default()
-        };
-        mount::set_attr(root.as_fd(), &change).doing(doing)
+        read_only(&root).doing(doing)?;
+        // `self` of the host's procfs is this process, whatever namespaces it is in.
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        rustix::fs::openat(&self.host.proc, c"self/ns/mnt", flags, Mode::empty()).doing(doing)
+    }
+
+    /// init's own root has nothing at all in it.
+    fn empty_root(&self) -> Result<(), Failure> {
+        let doing = || "give the pod's PID 1 an empty root".to_owned();
+        ns::unshare(ns::kind::MOUNT).doing(doing)?;
+        let root = enter_new_root("1").doing(doing)?;
+        read_only(&root).doing(doing)
     }
 
     /// Gives up every id, capability and descriptor but the ready pipe.
@@ -269,4 +272,28 @@ impl InitChild<'_> {
         }
         Ok(())
     }
+}
+
+/// Makes a new tmpfs with room for so many inodes the root, and forgets all else.
+fn enter_new_root(inodes: &str) -> std::io::Result<OwnedFd> {
+    let fs = NewFs::open(c"tmpfs")?;
+    fs.set(c"size", "4k")?
+        .set(c"nr_inodes", inodes)?
+        .set(c"mode", "0555")?;
+    let root = fs.mount(mount::Attr::MOUNT_ATTR_NOSUID | mount::Attr::MOUNT_ATTR_NODEV)?;
+    mount::attach_at(&root, c"/")?;
+    rustix::process::fchdir(&root)?;
+    mount::pivot_to_cwd()?;
+    Ok(root)
+}
+
+fn read_only(root: &OwnedFd) -> std::io::Result<()> {
+    let set = attr::RDONLY | attr::NOEXEC;
+    mount::set_attr(
+        root.as_fd(),
+        &mount::Change {
+            set,
+            ..mount::Change::default()
+        },
+    )
 }

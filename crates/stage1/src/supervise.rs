@@ -17,10 +17,13 @@ use rkt_spec::plan::{AppPlan, Plan, Stdio};
 use rkt_stage2::Mode;
 use rkt_sys::process::{self, Ended};
 use rkt_sys::signal;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use rustix::fd::{AsFd, OwnedFd};
 use std::ffi::OsStr;
 use std::time::{Duration, Instant};
+
+mod output;
+mod poll;
 
 const HUP: i32 = 1;
 const INT: i32 = 2;
@@ -294,86 +297,6 @@ impl Supervisor {
             .and_then(|r| r.ours.stdout.as_ref())
     }
 
-    fn wait(&self, signals: &OwnedFd, server: &Server) -> Vec<(Source, PollFlags)> {
-        let mut fds: Vec<PollFd<'_>> = Vec::new();
-        let mut sources: Vec<Source> = Vec::new();
-        let mut add = |source, fd, flags| {
-            fds.push(PollFd::from_borrowed_fd(fd, flags));
-            sources.push(source);
-        };
-        add(Source::Signals, signals.as_fd(), PollFlags::IN);
-        if let Some(sandbox) = &self.pod.sandbox {
-            add(Source::Init, sandbox.init.as_fd(), PollFlags::IN);
-        }
-        let full = self.plan.foreground && self.outputs.iter().any(Output::is_full);
-        for (n, (running, app)) in self.running.iter().zip(&self.pod.apps).enumerate() {
-            if let Some(child) = &running.child {
-                add(Source::Main(n), child.pidfd.as_fd(), PollFlags::IN);
-            }
-            add(
-                Source::Launcher(n),
-                app.launcher.pidfd.as_fd(),
-                PollFlags::IN,
-            );
-            let streams = [
-                (&running.ours.stdout, Stream::Stdout),
-                (&running.ours.stderr, Stream::Stderr),
-            ];
-            for (fd, stream) in streams {
-                if let Some(fd) = fd.as_ref().filter(|_| !full) {
-                    add(Source::Out(n, stream), fd.as_fd(), PollFlags::IN);
-                }
-            }
-        }
-        for (n, output) in self.outputs.iter().enumerate() {
-            if output.wants_to_write() {
-                add(Source::Output(n), output.fd(), PollFlags::OUT);
-            }
-        }
-        if let Some(at) = self.interactive() {
-            let open = self.input_end(at);
-            if open.is_some() && self.input.wants_to_read() {
-                add(Source::Stdin, rustix::stdio::stdin(), PollFlags::IN);
-            }
-            if let Some(fd) = open.filter(|_| self.input.wants_to_write()) {
-                add(Source::ToApp(at), fd.as_fd(), PollFlags::OUT);
-            }
-        }
-        for (source, fd) in server.sources() {
-            add(Source::Control(source), fd, PollFlags::IN);
-        }
-        let timeout = self.next_deadline(server).map(|left| Timespec {
-            tv_sec: left.as_secs().try_into().unwrap_or(1),
-            tv_nsec: left.subsec_nanos().into(),
-        });
-        if poll(&mut fds, timeout.as_ref()).is_err() {
-            return vec![];
-        }
-        let ready = fds.iter().zip(sources);
-        ready
-            .filter(|(p, _)| !p.revents().is_empty())
-            .map(|(p, s)| (s, p.revents()))
-            .collect()
-    }
-
-    fn input_end(&self, at: usize) -> Option<&OwnedFd> {
-        let running = self.running.get(at)?;
-        match self.plan.apps.get(at)?.stdio {
-            Stdio::Tty => running.ours.stdout.as_ref(),
-            _ => running.ours.stdin.as_ref(),
-        }
-    }
-
-    fn next_deadline(&self, server: &Server) -> Option<Duration> {
-        let apps = self
-            .running
-            .iter()
-            .flat_map(|r| [r.kill_at, r.flush_at])
-            .flatten();
-        let next = apps.chain(server.next_deadline()).min()?;
-        Some(next.saturating_duration_since(Instant::now()))
-    }
-
     fn handle(&mut self, source: Source, flags: PollFlags, signals: &OwnedFd, server: &mut Server) {
         match source {
             Source::Signals => {
@@ -526,105 +449,6 @@ impl Supervisor {
             if !self.stopping {
                 self.stop(None);
             }
-        }
-    }
-
-    /// Reads what is left in an app's pipes, without waiting for more.
-    fn drain(&mut self, n: usize) {
-        for stream in [Stream::Stdout, Stream::Stderr] {
-            // Bounded: a pipe holds at most 1 MiB, and everyone who could write is dead or dying.
-            for _ in 0..1024 {
-                if !self.read_output(n, stream) {
-                    break;
-                }
-            }
-            self.close_output(n, stream);
-        }
-        if let Some(running) = self.running.get_mut(n) {
-            let _ = running.log.flush(time::now());
-            running.flush_at = None;
-            running.ours.stdin = None;
-        }
-    }
-
-    fn on_output(&mut self, n: usize, stream: Stream, flags: PollFlags) {
-        if !self.read_output(n, stream) && !flags.contains(PollFlags::IN) {
-            self.close_output(n, stream);
-        }
-    }
-
-    /// Takes one piece of output; whether there was any.
-    fn read_output(&mut self, n: usize, stream: Stream) -> bool {
-        let mut buffer = [0u8; 16 * 1024];
-        let Some(running) = self.running.get_mut(n) else {
-            return false;
-        };
-        let end = if stream == Stream::Stdout {
-            &running.ours.stdout
-        } else {
-            &running.ours.stderr
-        };
-        let Some(fd) = end else { return false };
-        let bytes = match rustix::io::read(fd, &mut buffer) {
-            Ok(0) => {
-                self.close_output(n, stream);
-                return false;
-            }
-            Ok(got) => buffer.get(..got).unwrap_or(&[]),
-            // The last process has closed the pty.
-            Err(rustix::io::Errno::IO) => {
-                self.close_output(n, stream);
-                return false;
-            }
-            Err(_) => return false,
-        };
-        // A full disk loses lines, never the app.
-        let _ = running.log.write(stream, bytes, time::now());
-        running.flush_at = running
-            .log
-            .has_partial()
-            .then(|| Instant::now() + Duration::from_millis(200));
-        if self.plan.foreground {
-            let many = self.plan.apps.len() > 1;
-            let at = usize::from(stream == Stream::Stderr);
-            let (Some(output), Some(prefixed), Some(app)) = (
-                self.outputs.get_mut(at),
-                running.prefixed.get_mut(at),
-                self.plan.apps.get(n),
-            ) else {
-                return true;
-            };
-            if many {
-                prefixed.push(app.name.as_str(), bytes, output);
-            } else {
-                output.push(bytes);
-            }
-        }
-        true
-    }
-
-    fn close_output(&mut self, n: usize, stream: Stream) {
-        let (Some(running), Some(app)) = (self.running.get_mut(n), self.plan.apps.get(n)) else {
-            return;
-        };
-        let at = usize::from(stream == Stream::Stderr);
-        match stream {
-            Stream::Stdout => running.ours.stdout = None,
-            Stream::Stderr => running.ours.stderr = None,
-        }
-        if let (Some(prefixed), Some(output)) =
-            (running.prefixed.get_mut(at), self.outputs.get_mut(at))
-        {
-            prefixed.flush(app.name.as_str(), output);
-        }
-    }
-
-    fn finish_output(&mut self) {
-        for n in 0..self.running.len() {
-            self.drain(n);
-        }
-        for output in &mut self.outputs {
-            output.drain(1000);
         }
     }
 

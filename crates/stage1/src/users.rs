@@ -1,7 +1,7 @@
 //! User namespaces, made by a short-lived child that holds one until we have a descriptor of it.
 
 use crate::error::{Doing, Failure};
-use crate::host::{Host, SETUP_DEADLINE, wait_readable};
+use crate::host::{Host, MAKE_DEADLINE, wait_readable};
 use rkt_isolate::idmap::{self, Extent};
 use rkt_sys::{cred, process, signal};
 use rustix::fd::{AsFd, OwnedFd};
@@ -54,7 +54,7 @@ impl Holder {
             let _ = signal::send(self.pidfd.as_fd(), 9);
         }
         drop(self.go);
-        if !wait_readable(&self.pidfd, Instant::now() + SETUP_DEADLINE) {
+        if !wait_readable(&self.pidfd, Instant::now() + MAKE_DEADLINE) {
             let _ = signal::send(self.pidfd.as_fd(), 9);
         }
         let ended = process::wait_pidfd(self.pidfd.as_fd()).doing(|| "wait for a child".into())?;

@@ -155,14 +155,15 @@ fn decimal(value: i32, buffer: &mut [u8; 12]) -> &[u8] {
 fn reduce(start: &Start<'_>) -> Result<(), Failed> {
     let (walls, who) = (start.walls, start.process);
     let weak = start.weaken & weaken::CAPS != 0;
+    let all = everything(start);
     if weak {
         at(Step::Identity, cred::keep_caps(true))?;
         at(
             Step::Identity,
             cred::become_ids(who.uid, who.gid, &who.groups),
         )?;
-        at(Step::Capabilities, cred::capset(ALL, ALL, ALL))?;
-        at(Step::Capabilities, cred::raise_ambient(ALL))?;
+        at(Step::Capabilities, cred::capset(all, all, all))?;
+        at(Step::Capabilities, cred::raise_ambient(all))?;
         return at(Step::Identity, cred::die_with_parent());
     }
     at(Step::Capabilities, cred::limit_bounding(walls.bounding.0))?;
@@ -175,10 +176,20 @@ fn reduce(start: &Start<'_>) -> Result<(), Failed> {
     at(Step::Identity, cred::die_with_parent())?;
     at(
         Step::Capabilities,
-        cred::capset(first_effective(start), ALL, walls.ambient.0),
+        cred::capset(first_effective(start) & all, all, walls.ambient.0),
     )?;
     at(Step::Capabilities, cred::clear_ambient())?;
     at(Step::Capabilities, cred::raise_ambient(walls.ambient.0))
+}
+
+/// All that can be permitted here: everything in the app's own user namespace; without one (a
+/// test took that wall away) what the supervisor has, which may be less.
+fn everything(start: &Start<'_>) -> u64 {
+    if start.namespaces.user.is_some() {
+        ALL
+    } else {
+        cred::permitted()
+    }
 }
 
 /// The sets an app's process starts with: root's grant, or the ambient grant of another user.
@@ -228,7 +239,10 @@ fn last_steps(start: &Start<'_>) -> Result<std::convert::Infallible, Failed> {
         at(Step::Seccomp, load(filter))?;
     } else {
         // Loading a filter without no_new_privs takes CAP_SYS_ADMIN, here and for the last time.
-        at(Step::Seccomp, cred::capset(ALL, ALL, walls.ambient.0))?;
+        at(
+            Step::Seccomp,
+            cred::capset(everything(start), everything(start), walls.ambient.0),
+        )?;
         at(Step::Seccomp, load(filter))?;
         if !keep_all {
             at(

@@ -45,6 +45,23 @@ pub fn capset(effective: u64, permitted: u64, inheritable: u64) -> io::Result<()
     Ok(())
 }
 
+/// The permitted set of the calling thread (`capget(2)`); empty when it cannot be read.
+pub fn permitted() -> u64 {
+    let mut header = Header {
+        version: 0x2008_0522,
+        pid: 0,
+    };
+    let mut data = [Data::default(); 2];
+    // SAFETY: version 3 reads and may write one header and writes two data records, all alive.
+    let got = unsafe { libc::syscall(libc::SYS_capget, &raw mut header, data.as_mut_ptr()) };
+    let [low, high] = data;
+    if got == 0 {
+        u64::from(low.permitted) | u64::from(high.permitted) << 32
+    } else {
+        0
+    }
+}
+
 /// Drops every capability that is not in `keep` from the bounding set.
 ///
 /// # Errors

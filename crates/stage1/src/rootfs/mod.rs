@@ -10,7 +10,7 @@ mod tree;
 mod volume;
 
 use crate::error::{Doing, Failure, encode_outcome};
-use crate::host::{Host, SETUP_DEADLINE, wait_readable};
+use crate::host::{Host, MAKE_DEADLINE, wait_readable};
 use crate::sandbox::{self, Sandbox};
 use rkt_isolate::idmap;
 use rkt_spec::plan::{AppPlan, Plan, weaken};
@@ -88,7 +88,7 @@ impl Making {
         }
         // A word, not end of file: children forked later hold copies of our end.
         let _ = socket::send(&self.talk, &[1], &[]);
-        if !wait_readable(&self.pidfd, Instant::now() + SETUP_DEADLINE) {
+        if !wait_readable(&self.pidfd, Instant::now() + MAKE_DEADLINE) {
             let _ = signal::send(self.pidfd.as_fd(), 9);
         }
         let _ = process::wait_pidfd(self.pidfd.as_fd());

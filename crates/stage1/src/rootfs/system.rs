@@ -5,6 +5,7 @@ use super::tree::{Kind, Tree, chown};
 use crate::error::{Doing, Failure};
 use crate::host::open_in;
 use crate::sandbox::SHM;
+use rkt_isolate::defaults;
 use rkt_spec::plan::weaken;
 use rkt_sys::mount::{self, Attr, Change, NewFs, attr};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -90,41 +91,23 @@ fn empty(more: Attr) -> io::Result<OwnedFd> {
     fs.mount(inert() | more)
 }
 
-/// Device nodes every program may count on: name, major, minor.
-const NODES: [(&str, u32, u32); 6] = [
-    ("null", 1, 3),
-    ("zero", 1, 5),
-    ("full", 1, 7),
-    ("random", 1, 8),
-    ("urandom", 1, 9),
-    ("tty", 5, 0),
-];
-
-const LINKS: [(&str, &str); 5] = [
-    ("fd", "/proc/self/fd"),
-    ("stdin", "/proc/self/fd/0"),
-    ("stdout", "/proc/self/fd/1"),
-    ("stderr", "/proc/self/fd/2"),
-    ("ptmx", "pts/ptmx"),
-];
-
 /// A tmpfs of our own with nodes of our own: never the image's /dev (CVE-2025-31133,
 /// CVE-2026-41579). Gives the null device, for masks.
 fn dev(maker: &Maker<'_>, tree: &Tree) -> io::Result<OwnedFd> {
     let uid0 = maker.uid0();
     let fs = NewFs::open(c"tmpfs")?;
-    fs.set(c"size", "64k")?
+    fs.set(c"size", &defaults::DEV_BYTES.to_string())?
         .set(c"nr_inodes", "64")?
         .set(c"mode", "0755")?;
     let dev = fs.mount(Attr::MOUNT_ATTR_NOSUID | Attr::MOUNT_ATTR_NOEXEC)?;
     chown(dev.as_fd(), uid0, uid0)?;
-    for (name, major, minor) in NODES {
-        let node = rustix::fs::makedev(major, minor) as Dev;
+    for node in defaults::DEVICES {
+        let number = rustix::fs::makedev(node.major, node.minor) as Dev;
         let mode = Mode::from_raw_mode(0o666);
-        rustix::fs::mknodat(&dev, name, FileType::CharacterDevice, mode, node)?;
+        rustix::fs::mknodat(&dev, node.name, FileType::CharacterDevice, mode, number)?;
     }
-    for (name, target) in LINKS {
-        rustix::fs::symlinkat(target, &dev, name)?;
+    for (name, target) in defaults::DEVICE_LINKS {
+        rustix::fs::symlinkat(*target, &dev, *name)?;
     }
     for name in ["pts", "shm", "mqueue"] {
         rustix::fs::mkdirat(&dev, name, Mode::from_raw_mode(0o755))?;
@@ -140,7 +123,7 @@ fn dev(maker: &Maker<'_>, tree: &Tree) -> io::Result<OwnedFd> {
     let pts = NewFs::open(c"devpts")?;
     pts.set(c"ptmxmode", "0666")?
         .set(c"mode", "0620")?
-        .set(c"max", "128")?;
+        .set(c"max", &defaults::DEVPTS_MAX.to_string())?;
     pts.set(c"gid", &uid0.saturating_add(5).to_string())?;
     tree.put(
         pts.mount(Attr::MOUNT_ATTR_NOSUID | Attr::MOUNT_ATTR_NOEXEC)?,
