@@ -73,11 +73,19 @@ pub(super) fn is_powerless(init: &Process) {
     let mounts = init.mounts();
     assert_eq!(mounts.len(), 1, "{mounts:?}");
     assert!(mounts[0].has("ro"), "{mounts:?}");
-    // Not dumpable: its /proc files belong to root of the host.
+    // Not dumpable: its /proc files belong to the root of the pod's user namespace, an id that
+    // nobody is, and not to init's own (proc(5), task_dump_owner in the kernel).
     let owner = std::os::unix::fs::MetadataExt::uid(
         &std::fs::metadata(format!("/proc/{}/mem", init.pid)).unwrap(),
     );
-    assert_eq!(owner, 0, "init is dumpable");
+    let nobody = init
+        .uids()
+        .iter()
+        .all(|own| own / 65_536 == owner / 65_536 && *own != owner);
+    assert!(
+        nobody && owner % 65_536 == 0,
+        "init is dumpable: its files are of {owner}"
+    );
     for (fd, link) in init.descriptors() {
         assert!(
             !link.starts_with('/') || link == "/dev/null",

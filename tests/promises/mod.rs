@@ -58,6 +58,15 @@ fn fifty_pods_start_at_once() {
     rkt.leaves_nothing();
 }
 
+/// Says stop when it goes.
+struct Stop<'a>(&'a std::sync::atomic::AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn no_process_of_a_pod_ever_holds_what_was_not_granted() {
     let Some(rkt) = Rkt::needs(&[]) else { return };
@@ -65,10 +74,12 @@ fn no_process_of_a_pod_ever_holds_what_was_not_granted() {
     let root = host::v2_root().join(&rkt.cgroup);
     let (looks, wrong) = std::thread::scope(|scope| {
         let sampler = scope.spawn(|| sample(&root, &stop));
+        // Also when a run fails: the scope waits for the sampler.
+        let ended = Stop(&stop);
         for _ in 0..60 {
             rkt.run(&[PROBE, "--", "who"]).ok();
         }
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        drop(ended);
         sampler.join().unwrap()
     });
     assert!(looks > 200, "only {looks} looks");
