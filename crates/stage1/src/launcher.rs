@@ -154,6 +154,7 @@ struct Body<'a> {
     parts: &'a Parts<'a>,
     socket: &'a OwnedFd,
     namespaces: Option<Namespaces>,
+    cgroup: OwnedFd,
     argv: CStrings,
     envp: CStrings,
     program: Program,
@@ -173,6 +174,43 @@ fn prepared(process: &Process) -> io::Result<(Program, CStrings, CStrings, CStri
     ))
 }
 
+/// The cgroup namespace of the app's processes, all of which share it. It is made by a child born
+/// in the app's v2 leaf, after the v1 groups were joined: a namespace's root is where its maker is,
+/// and made earlier it would show the host's path.
+fn cgroup_namespace(parts: &Parts<'_>) -> io::Result<OwnedFd> {
+    let (ours, theirs) = socket::pair()?;
+    let (pid, pidfd) = match process::clone3(0, parts.cgroup)? {
+        Cloned::Parent { pid, pidfd } => (pid, pidfd),
+        Cloned::Child => {
+            drop(ours);
+            let made = cred::die_with_parent().and_then(|()| ns::unshare(ns::kind::CGROUP));
+            if made.and_then(|()| socket::send(&theirs, &[1], &[])).is_ok() {
+                let _ = socket::recv(&theirs, &mut [0u8]);
+            }
+            process::exit(0)
+        }
+    };
+    drop(theirs);
+    let deadline = Instant::now() + SETUP_DEADLINE;
+    let mut word = [0u8];
+    let made =
+        wait_readable(&ours, deadline) && matches!(socket::recv(&ours, &mut word), Ok((1, _)));
+    let flags = rustix::fs::OFlags::RDONLY;
+    let namespace = parts.host.open_pid(pid, "ns/cgroup", flags);
+    let _ = signal::send(pidfd.as_fd(), 9);
+    let _ = process::wait_pidfd(pidfd.as_fd());
+    if made {
+        Ok(namespace?)
+    } else {
+        Err(io::Error::from_raw_os_error(libc_child()))
+    }
+}
+
+/// `ECHILD`: a set-up child ended without a word.
+fn libc_child() -> i32 {
+    rustix::io::Errno::CHILD.raw_os_error()
+}
+
 impl<'a> Body<'a> {
     fn prepare(parts: &'a Parts<'a>, socket: &'a OwnedFd) -> io::Result<Self> {
         cred::die_with_parent()?;
@@ -184,7 +222,8 @@ impl<'a> Body<'a> {
         // Everything else of the supervisor's stays with it: another app's socket held here would
         // keep its end of file from ever coming, and the pod's lock from ever being free.
         let sandbox = parts.sandbox;
-        let mut keep: Vec<i32> = [&sandbox.ipc, &sandbox.uts, &sandbox.pids, socket]
+        let proc = &parts.host.proc;
+        let mut keep: Vec<i32> = [&sandbox.ipc, &sandbox.uts, &sandbox.pids, proc, socket]
             .into_iter()
             .map(fd::number)
             .collect();
@@ -208,6 +247,11 @@ impl<'a> Body<'a> {
         for procs in &parts.cgroup_v1 {
             rustix::io::write(procs, b"0")?;
         }
+        let cgroup = cgroup_namespace(parts)?;
+        // The host's procfs was needed for that only.
+        keep.retain(|number| *number != fd::number(proc));
+        keep.push(fd::number(&cgroup));
+        fd::close_all_but(3, &mut keep)?;
         // Children only: the launcher itself stays in the host's, where no app has a pid for it.
         ns::enter(sandbox.pids.as_fd(), ns::kind::PID)?;
         let (program, argv, envp, cwd) = prepared(&parts.app.process)?;
@@ -215,6 +259,7 @@ impl<'a> Body<'a> {
             parts,
             socket,
             namespaces: None,
+            cgroup,
             argv,
             envp,
             program,
@@ -272,6 +317,7 @@ impl<'a> Body<'a> {
             ipc: copy(sandbox.ipc.as_fd())?,
             uts: copy(sandbox.uts.as_fd())?,
             mount,
+            cgroup: copy(self.cgroup.as_fd())?,
             user: self.parts.user.map(copy).transpose()?,
         });
         // Never no_new_privs here: children inherit it, and an app may be without it.
@@ -304,8 +350,6 @@ impl<'a> Body<'a> {
         };
         let start = Start {
             namespaces,
-            // The launcher has joined them, and a child is born where its parent is.
-            cgroup_v1: &[],
             walls: &self.parts.app.walls,
             process: other.as_ref().unwrap_or(&self.parts.app.process),
             program,

@@ -217,8 +217,8 @@ fn machine_name(number: usize) -> &'static [u8] {
         21 => b"ppc64",
         22 => b"s390x",
         40 => b"arm",
-        62 => b"amd64",
-        183 => b"arm64",
+        62 => b"amd64 (x86_64)",
+        183 => b"arm64 (aarch64)",
         243 => b"riscv64",
         _ => b"an unknown machine",
     }

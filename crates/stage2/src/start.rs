@@ -17,6 +17,8 @@ pub struct Namespaces {
     pub uts: OwnedFd,
     /// The app's mounts.
     pub mount: OwnedFd,
+    /// The app's view of the cgroup tree: its own groups are the root.
+    pub cgroup: OwnedFd,
     /// The app's ids; `None` only when a test build took this wall away.
     pub user: Option<OwnedFd>,
 }
@@ -93,8 +95,6 @@ pub enum Mode {
 pub struct Start<'a> {
     /// Where to go.
     pub namespaces: &'a Namespaces,
-    /// `cgroup.procs` of v1 controllers to join, opened for writing.
-    pub cgroup_v1: &'a [OwnedFd],
     /// The app's walls.
     pub walls: &'a Walls,
     /// Who to be.

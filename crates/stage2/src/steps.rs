@@ -47,9 +47,6 @@ fn prepare(start: &Start<'_>) -> Result<(), Failed> {
     let walls = start.walls;
     at(Step::EnterPod, cred::die_with_parent())?;
     enter_pod(start)?;
-    // A v1 cgroup must be joined before the namespace is made, or the namespace's root would be
-    // the supervisor's own group and the host's path would show.
-    at(Step::Cgroup, join_cgroups(start.cgroup_v1))?;
     at(Step::Stdio, take_stdio(start))?;
     rustix::process::umask(FileMode::from_raw_mode(start.process.umask));
     at(Step::OomScore, set_oom_score(walls.oom_score_adj))?;
@@ -79,10 +76,10 @@ fn enter_pod(start: &Start<'_>) -> Result<(), Failed> {
     }
     at(Step::EnterPod, ns::enter(spaces.ipc.as_fd(), ns::kind::IPC))?;
     at(Step::EnterPod, ns::enter(spaces.uts.as_fd(), ns::kind::UTS))?;
-    at(
-        Step::EnterRoot,
-        ns::enter(spaces.mount.as_fd(), ns::kind::MOUNT),
-    )?;
+    let entered = ns::enter(spaces.cgroup.as_fd(), ns::kind::CGROUP);
+    at(Step::Cgroup, entered)?;
+    let entered = ns::enter(spaces.mount.as_fd(), ns::kind::MOUNT);
+    at(Step::EnterRoot, entered)?;
     if start.weaken & weaken::PIVOT != 0 {
         let entered = rustix::process::chroot(ROOT_WITHOUT_PIVOT);
         at(Step::EnterRoot, entered.map_err(io::Error::from))?;
@@ -92,13 +89,6 @@ fn enter_pod(start: &Start<'_>) -> Result<(), Failed> {
         )?;
     }
     Ok(())
-}
-
-fn join_cgroups(v1: &[OwnedFd]) -> io::Result<()> {
-    for procs in v1 {
-        rustix::io::write(procs, b"0")?;
-    }
-    ns::unshare(ns::kind::CGROUP)
 }
 
 fn take_stdio(start: &Start<'_>) -> io::Result<()> {

@@ -32,7 +32,8 @@ pub(super) fn run(words: Vec<OsString>) -> Result<u8, Failure> {
         return explain_only(run);
     }
     if !rustix::process::geteuid().is_root() {
-        return Err(Failure::usage("cannot run as unprivileged user"));
+        return Err(Failure::usage("cannot run as unprivileged user")
+            .hint("run it as root; `--explain` shows the plan without"));
     }
     let request = run.request;
     let options = options(&request)?;
