@@ -163,11 +163,13 @@ impl Pods {
         }
     }
 
-    /// The UUID that `text` means: a UUID, a pod's name, or a prefix that only one UUID has.
+    /// The pod that `text` means: a UUID, a pod's name, or a prefix that only one UUID has.
+    ///
+    /// Only a prefix costs a look at all pods.
     ///
     /// # Errors
     /// [`Kind::NotFound`] or [`Kind::Ambiguous`], in the original's words.
-    pub fn resolve(&self, text: &str) -> Result<Uuid> {
+    pub fn find(&self, text: &str) -> Result<Pod> {
         if text.is_empty() {
             return Err(Error::new(Kind::NotFound, "UUID cannot be empty"));
         }
@@ -177,45 +179,28 @@ impl Pods {
                 format!("no matches found for \"{}\"", text.escape_debug()),
             )
         };
-        let uuids = self.uuids()?;
         if let Ok(uuid) = Uuid::new(text) {
-            return match uuids.iter().any(|(u, _)| *u == uuid) {
-                true => Ok(uuid),
-                false => Err(none()),
-            };
+            return self.get(uuid)?.ok_or_else(none);
         }
         if let (Some(root), Ok(name)) = (&self.root, PodName::new(text))
             && let Some(uuid) = name::holder(root.as_fd(), &name)?
-            && uuids.iter().any(|(u, _)| *u == uuid)
+            && let Some(pod) = self.get(uuid)?
         {
-            return Ok(uuid);
+            return Ok(pod);
         }
         let prefix = text.to_ascii_lowercase();
+        let uuids = self.uuids()?;
         let mut matching = uuids
             .iter()
             .filter(|(u, _)| u.to_string().starts_with(&prefix));
         match (matching.next(), matching.count()) {
             (None, _) => Err(none()),
-            (Some((uuid, _)), 0) => Ok(*uuid),
+            (Some((uuid, _)), 0) => self.get(*uuid)?.ok_or_else(none),
             (Some(_), more) => Err(Error::new(
                 Kind::Ambiguous,
                 format!("ambiguous uuid, {} matches", more + 1),
             )),
         }
-    }
-
-    /// The pod that `text` means; see [`Pods::resolve`].
-    ///
-    /// # Errors
-    /// As [`Pods::resolve`].
-    pub fn find(&self, text: &str) -> Result<Pod> {
-        let uuid = self.resolve(text)?;
-        self.get(uuid)?.ok_or_else(|| {
-            Error::new(
-                Kind::NotFound,
-                format!("no matches found for \"{}\"", text.escape_debug()),
-            )
-        })
     }
 
     /// All names and whose they are.

@@ -8,7 +8,7 @@
 //! command                      supervisor
 //!   Status            ->       Status(bytes)
 //!   Signal            ->       Done
-//!   Stop              ->       Done, when the pod ends; then end of file
+//!   Stop              ->       Done at once; end of file when the pod has ended
 //!   Enter [3 pipes]   ->       Entered{pid} [pty master, with tty]
 //!                              ... Exited{status, signal}
 //!   anything          ->       Failed
