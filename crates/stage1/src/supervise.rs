@@ -169,7 +169,10 @@ impl Supervisor {
         let status = self.status.change();
         status.finished = now;
         status.exit_code = Some(exit.into());
-        self.save();
+        // Nobody reads of a pod that goes with its end.
+        if !self.plan.remove {
+            self.save();
+        }
         (exit, message.filter(|_| self.plan.foreground))
     }
 
@@ -280,7 +283,10 @@ impl Supervisor {
             }
             self.pass_deadlines();
             server.pass_deadlines(self);
-            self.save();
+            // The last change is written with the end of the pod.
+            if self.running.iter().any(|r| r.child.is_some()) {
+                self.save();
+            }
         }
     }
 
