@@ -6,7 +6,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// Longest that any command may take.
-pub const PATIENCE: Duration = Duration::from_secs(90);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A command that has ended.
 #[derive(Debug, Clone)]
@@ -86,7 +86,13 @@ pub fn shell_status(status: ExitStatus) -> i32 {
 
 /// Runs to the end with this on stdin; kills it after [`PATIENCE`], which is a failure.
 #[track_caller]
-pub fn run(mut command: Command, stdin: Option<&[u8]>) -> Done {
+pub fn run(command: Command, stdin: Option<&[u8]>) -> Done {
+    run_for(command, stdin, PATIENCE)
+}
+
+/// As [`run`], with another patience.
+#[track_caller]
+pub fn run_for(mut command: Command, stdin: Option<&[u8]>, patience: Duration) -> Done {
     let line = format!("{command:?}").replace('"', "");
     let input = if stdin.is_some() {
         Stdio::piped()
@@ -107,7 +113,7 @@ pub fn run(mut command: Command, stdin: Option<&[u8]>) -> Done {
     }
     let out = collect(child.stdout.take().unwrap());
     let err = collect(child.stderr.take().unwrap());
-    let status = wait(&mut child, PATIENCE);
+    let status = wait(&mut child, patience);
     let text = |t: std::thread::JoinHandle<Vec<u8>>| {
         String::from_utf8_lossy(&t.join().unwrap()).into_owned()
     };
@@ -118,7 +124,7 @@ pub fn run(mut command: Command, stdin: Option<&[u8]>) -> Done {
         took: start.elapsed(),
         line,
     };
-    assert!(status.is_some(), "not done within {PATIENCE:?}\n{done}");
+    assert!(status.is_some(), "not done within {patience:?}\n{done}");
     done
 }
 

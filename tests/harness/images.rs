@@ -1,18 +1,20 @@
 //! Real images, made from Debian's packages and kept by the list of what is in them.
 //!
-//! Programs that this needs, by Debian package: `umoci`, `skopeo`, `mmdebstrap`,
-//! `busybox-static`, `docker-registry`.
+//! Programs that this needs, by Debian package: `mmdebstrap`, `skopeo`, `busybox-static`,
+//! `docker-registry`.
 
-use crate::command::{run, tool};
+use crate::command::{Done, run_for, tool};
+use crate::layout::Image;
 use crate::need::Need;
+use crate::tar::{self, Entry};
+use serde_json::{Value, json};
 use std::fs::{self, File};
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 /// What the makers need.
 pub const TOOLS: &[Need] = &[
-    Need::Tool("umoci"),
     Need::Tool("skopeo"),
     Need::Tool("mmdebstrap"),
     Need::Tool("busybox"),
@@ -28,67 +30,63 @@ pub struct Recipe {
     pub name: &'static str,
     /// Debian packages beside the essential ones; none means busybox alone.
     packages: Option<&'static [&'static str]>,
-    /// Options of `umoci config`.
-    config: &'static [&'static str],
+    /// The configuration's `config`, as JSON.
+    config: &'static str,
+    /// A program that a layer of its own puts to `/usr/local/bin/docker-entrypoint.sh`.
+    script: &'static str,
 }
 
 /// busybox and nothing else.
 pub const BUSYBOX: Recipe = Recipe {
     name: "busybox",
     packages: None,
-    config: &["--config.cmd=sh"],
+    config: r#"{ "Cmd": ["sh"] }"#,
+    script: "",
 };
 
-/// Debian's essential packages.
+/// Debian's essential packages and apt.
 pub const DEBIAN: Recipe = Recipe {
     name: "debian",
-    packages: Some(&[]),
-    config: &["--config.cmd=bash"],
+    packages: Some(&["apt"]),
+    config: r#"{ "Cmd": ["bash"] }"#,
+    script: "",
 };
 
-/// nginx, in the foreground, with its log on stdout as the usual image has it.
+/// nginx, in the foreground, with its stop signal as the usual image has it.
 pub const NGINX: Recipe = Recipe {
     name: "nginx",
     packages: Some(&["nginx-light"]),
-    config: &[
-        "--config.entrypoint=/usr/sbin/nginx",
-        "--config.cmd=-g",
-        "--config.cmd=daemon off; error_log /dev/stderr info;",
-        "--config.exposedports=80/tcp",
-        "--config.stopsignal=SIGQUIT",
-    ],
+    config: r#"{ "Entrypoint": ["/usr/sbin/nginx"],
+        "Cmd": ["-g", "daemon off; error_log /dev/stderr info;"],
+        "ExposedPorts": { "80/tcp": {} }, "StopSignal": "SIGQUIT" }"#,
+    script: "",
 };
 
 /// redis, which begins as root and drops to its own user as the usual image's script does.
 pub const REDIS: Recipe = Recipe {
     name: "redis",
     packages: Some(&["redis-server", "gosu"]),
-    config: &[
-        "--config.entrypoint=/usr/local/bin/docker-entrypoint.sh",
-        "--config.cmd=redis-server",
-        "--config.workingdir=/data",
-        "--config.volume=/data",
-        "--config.exposedports=6379/tcp",
-    ],
+    config: r#"{ "Entrypoint": ["docker-entrypoint.sh"], "Cmd": ["redis-server"],
+        "WorkingDir": "/data", "Volumes": { "/data": {} }, "ExposedPorts": { "6379/tcp": {} } }"#,
+    script: "#!/bin/sh\nset -e\nif [ \"$1\" = redis-server ] && [ \"$(id -u)\" = 0 ]; then\n\
+        find . \\! -user redis -exec chown redis '{}' +\n    exec gosu redis \"$0\" \"$@\"\nfi\nexec \"$@\"\n",
 };
 
 /// python3.
 pub const PYTHON: Recipe = Recipe {
     name: "python3",
     packages: Some(&["python3-minimal"]),
-    config: &["--config.cmd=python3"],
+    config: r#"{ "Cmd": ["python3"] }"#,
+    script: "",
 };
 
 /// postgresql.
 pub const POSTGRES: Recipe = Recipe {
     name: "postgres",
     packages: Some(&["postgresql", "gosu"]),
-    config: &["--config.cmd=bash", "--config.exposedports=5432/tcp"],
+    config: r#"{ "Cmd": ["bash"], "ExposedPorts": { "5432/tcp": {} } }"#,
+    script: "",
 };
-
-/// What redis' own image runs first: files of the volume to its user, then itself as that user.
-const REDIS_SCRIPT: &str = "#!/bin/sh\nset -e\nif [ \"$1\" = redis-server ] && [ \"$(id -u)\" = 0 ]; then\n\
-    find . \\! -user redis -exec chown redis '{}' +\n    exec gosu redis \"$0\" \"$@\"\nfi\nexec \"$@\"\n";
 
 impl Recipe {
     /// The image as an OCI layout; made once, under a lock that other tests wait for.
@@ -120,58 +118,34 @@ impl Recipe {
     }
 
     fn copy(&self, kind: &str, dir: &Path, suffix: &str) -> String {
-        let to = format!("{kind}:{}/{}.tar", dir.display(), self.name);
-        tool(
-            "skopeo",
-            &["copy", "--quiet", &self.oci(), &format!("{to}{suffix}")],
-        );
+        let to = format!("{kind}:{}/{}-{kind}.tar", dir.display(), self.name);
+        let with_tag = format!("{to}{suffix}");
+        tool("skopeo", &["copy", "--quiet", &self.oci(), &with_tag]);
         to
     }
 
     /// Changes with everything that the image is made of.
     fn key(&self) -> String {
-        let words = format!("{:?}{REDIS_SCRIPT}1", self);
-        crate::layout::digest(words.as_bytes())[7..19].to_owned()
+        crate::layout::digest(format!("{self:?}").as_bytes())[7..19].to_owned()
     }
 
     fn make(&self, dir: &Path) {
-        let root = dir.join("root");
-        fs::create_dir_all(&root).unwrap();
-        match self.packages {
-            None => busybox(&root),
-            Some(packages) => debian(&root, packages),
+        fs::create_dir_all(dir).unwrap();
+        let mut image = Image::new(&[]);
+        image.layers.push(match self.packages {
+            None => busybox(),
+            Some(packages) => debian(dir, packages),
+        });
+        if !self.script.is_empty() {
+            let script = Entry::file("usr/local/bin/docker-entrypoint.sh", self.script);
+            let layer = [Entry::dir("data"), script.mode(0o755)];
+            image.layers.push(tar::archive(&layer));
         }
-        if self.name == "redis" {
-            let script = root.join("usr/local/bin/docker-entrypoint.sh");
-            fs::write(&script, REDIS_SCRIPT).unwrap();
-            fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755))
-                .unwrap();
-            fs::create_dir_all(root.join("data")).unwrap();
-        }
-        let layout = dir.join("layout").display().to_string();
-        let image = format!("{layout}:{TAG}");
-        tool("umoci", &["init", "--layout", &layout]);
-        tool("umoci", &["new", "--image", &image]);
-        tool(
-            "umoci",
-            &[
-                "insert",
-                "--image",
-                &image,
-                &root.display().to_string(),
-                "/",
-            ],
-        );
-        let mut config = vec![
-            "config",
-            "--image",
-            &image,
-            "--config.env=PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        ];
-        config.extend(self.config);
-        tool("umoci", &config);
-        tool("umoci", &["gc", "--layout", &layout]);
-        fs::remove_dir_all(&root).unwrap();
+        let mut config: Value = serde_json::from_str(self.config).unwrap();
+        let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+        config["Env"] = json!([path]);
+        image.config["config"] = config;
+        image.write(&dir.join("layout"));
     }
 }
 
@@ -182,38 +156,30 @@ fn cache() -> PathBuf {
         PathBuf::from,
     );
     fs::create_dir_all(&dir).unwrap();
-    dir
+    dir.canonicalize().unwrap()
 }
 
-fn busybox(root: &Path) {
-    for dir in ["bin", "etc", "root", "tmp", "usr", "var"] {
-        fs::create_dir_all(root.join(dir)).unwrap();
-    }
-    fs::set_permissions(
-        root.join("tmp"),
-        std::os::unix::fs::PermissionsExt::from_mode(0o1777),
-    )
-    .unwrap();
+fn busybox() -> Vec<u8> {
     let program = crate::need::find("busybox").unwrap();
-    fs::copy(&program, root.join("bin/busybox")).unwrap();
+    let mut all: Vec<Entry> = ["bin", "etc", "root", "usr", "var"].map(Entry::dir).into();
+    all.push(Entry::dir("tmp").mode(0o1777));
+    all.push(Entry::file("bin/busybox", fs::read(&program).unwrap()).mode(0o755));
     for applet in tool(&program.display().to_string(), &["--list"]).lines() {
         if applet != "busybox" {
-            let _ = symlink("busybox", root.join("bin").join(applet));
+            all.push(Entry::link(format!("bin/{applet}"), "busybox"));
         }
     }
-    fs::write(
-        root.join("etc/passwd"),
-        "root:x:0:0:root:/root:/bin/sh\nweb:x:33:33:web:/var:/bin/sh\n",
-    )
-    .unwrap();
-    fs::write(
-        root.join("etc/group"),
+    let users = "root:x:0:0:root:/root:/bin/sh\nweb:x:33:33:web:/var:/bin/sh\n";
+    all.push(Entry::file("etc/passwd", users));
+    all.push(Entry::file(
+        "etc/group",
         "root:x:0:\nweb:x:33:\nlog:x:44:web\n",
-    )
-    .unwrap();
+    ));
+    tar::archive(&all)
 }
 
-fn debian(root: &Path, packages: &[&str]) {
+fn debian(dir: &Path, packages: &[&str]) -> Vec<u8> {
+    let archive = dir.join("root.tar");
     let mut command = Command::new("unshare");
     command.args([
         "--mount",
@@ -221,18 +187,19 @@ fn debian(root: &Path, packages: &[&str]) {
         "private",
         "mmdebstrap",
         "--quiet",
+    ]);
+    command.args([
         "--mode=root",
         "--variant=essential",
+        "--skip=cleanup/reproducible",
     ]);
     command.arg("--dpkgopt=path-exclude=/usr/share/doc/*");
     command.arg("--dpkgopt=path-exclude=/usr/share/locale/*");
-    if !packages.is_empty() {
-        command.arg(format!("--include={}", packages.join(",")));
-    }
-    command
-        .arg("--skip=cleanup/reproducible")
-        .arg("bookworm")
-        .arg(root);
-    run(command, None).ok();
-    let _ = fs::remove_dir_all(root.join("var/lib/apt/lists"));
+    command.arg(format!("--include={}", packages.join(",")));
+    command.arg("bookworm").arg(&archive);
+    // Packages come over the network, and their scripts want a processor.
+    let _: Done = run_for(command, None, Duration::from_secs(600)).ends_with(0);
+    let bytes = fs::read(&archive).unwrap();
+    fs::remove_file(&archive).unwrap();
+    bytes
 }

@@ -74,10 +74,12 @@ impl Rkt {
         self.top.join("files").join(name)
     }
 
-    /// Makes a directory that anybody may write to, for volumes.
+    /// Makes a directory that anybody may write to, for volumes. It belongs to a user: rkt lets
+    /// no app write to what is the host's root's, for it could leave setuid programs there.
     pub fn open_dir(&self, name: &str) -> PathBuf {
         let dir = self.file(name);
         fs::create_dir_all(&dir).unwrap();
+        std::os::unix::fs::chown(&dir, Some(4321), Some(4321)).unwrap();
         let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
         fs::set_permissions(&dir, open).unwrap();
         dir
@@ -151,7 +153,9 @@ impl Rkt {
         }
         all.extend(words.iter().map(AsRef::as_ref));
         self.rkt(&all).ok();
-        Pod::new(self, fs::read_to_string(&file).unwrap().trim().to_owned())
+        let uuid = fs::read_to_string(&file).unwrap().trim().to_owned();
+        fs::remove_file(&file).unwrap();
+        Pod::new(self, uuid)
     }
 
     /// Processes that belong to this rkt: in its cgroups, or with a file of its directories open.

@@ -46,6 +46,8 @@ fn busybox_runs_from_every_source() {
         user.contains("uid=33(web)") && user.contains("44(log)"),
         "{user}"
     );
+    // It is in this rkt's directory, but not of rkt.
+    drop(registry);
     rkt.leaves_nothing();
 }
 
@@ -105,6 +107,8 @@ fn nginx_serves_on_port_80_of_the_pods_own_network() {
         );
         rkt.rkt(&["rm", &pod.uuid]).ok();
     }
+    // It is in this rkt's directory, but not of rkt.
+    drop(registry);
     rkt.leaves_nothing();
 }
 
@@ -132,6 +136,7 @@ fn redis_drops_to_its_own_user() {
         ]);
         let mut answer = Vec::new();
         wait_for("redis", 20, || {
+            assert_eq!(pod.state(), "running", "{}", pod.logs("db"));
             let Ok(mut socket) = TcpStream::connect(("127.0.0.1", port)) else {
                 return false;
             };

@@ -145,6 +145,8 @@ fn a_directory_passed_from_outside_opens_nothing() {
         .spawn()
         .unwrap();
     rkt_tests::wait_for("the friend outside", 10, || socket.exists());
+    // Nobody may write to a file whose owner has no id in the app.
+    std::os::unix::fs::chown(&socket, Some(4321), Some(4321)).unwrap();
     let volume = format!("-v{}:/shared", shared.display());
     let options = ["--socket=/shared/friend", "--file=readable"];
     let walled = alone(&rkt, &[&volume], "D09", &options);

@@ -44,12 +44,12 @@ fn a_pod_is_named_by_a_unique_beginning_of_its_uuid() {
 fn lists_and_states_are_json_for_programs() {
     let Some(rkt) = Rkt::needs(&[]) else { return };
     let pod = rkt.start(&[
-        PROBE, "--name=a", "--", "exit", "3", "---", PROBE, "--name=b", "--", "sleep",
+        PROBE, "--name=a", "--", "exit", "0", "---", PROBE, "--name=b", "--", "sleep",
     ]);
     rkt_tests::wait_for("the end of app a", 10, || {
         let status = pod.status();
         let apps = status["apps"].as_array().unwrap().clone();
-        apps.iter().any(|a| a["name"] == "a" && a["exit_code"] == 3)
+        apps.iter().any(|a| a["name"] == "a" && a["exit_code"] == 0)
     });
     let status = pod.status();
     assert_eq!(status["name"], pod.uuid.as_str());

@@ -204,6 +204,7 @@ pub(crate) fn ignore_term() -> Played {
 
 /// Kills itself.
 pub(crate) fn signal(number: i32) -> Played {
+    raw::default_signal(number);
     raw::signal_any(getpid().as_raw_pid(), number)
         .map_err(|e| format!("kill: {}", errno_name(e)))?;
     rest(Some(1.0))

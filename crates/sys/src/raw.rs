@@ -499,6 +499,12 @@ pub fn wait_signal(signal: i32) -> Result<()> {
     .map(drop)
 }
 
+/// Gives a signal its default action; Rust's own handler for some would catch it.
+pub fn default_signal(signal: i32) {
+    // SAFETY: SIG_DFL is not a function of ours, so nothing runs in a handler.
+    unsafe { libc::signal(signal, libc::SIG_DFL) };
+}
+
 /// Ignores a signal.
 pub fn ignore_signal(signal: i32) {
     // SAFETY: SIG_IGN is not a function of ours, so nothing runs in a handler.

@@ -1,3 +1,4 @@
-# `rkt doctor` judges this machine without failing, and sees the unified tree.
+# `rkt doctor` judges this machine without failing; its verdict is shown.
 command -v rkt > /dev/null || { echo "needs the rkt binary: run.sh target/.../rkt"; exit 77; }
-rkt doctor
+verdict=$(rkt doctor)
+echo "$verdict" | sed 's/^/note: /'

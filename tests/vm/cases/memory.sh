@@ -5,5 +5,5 @@ eat() {
     rkt run --rm --net=none "$@" oci:/tmp/busybox --exec=/bin/dd -- if=/dev/zero of=/dev/null bs=64M count=1
 }
 eat
-status=0; eat --memory=16M || status=$?
+status=0; eat --memory=16Mi || status=$?
 [ "$status" -eq 137 ] || { echo "ended with $status, 137 wanted"; exit 1; }

@@ -243,10 +243,16 @@ pub(crate) fn view(_: &Aim, log: &mut Log) {
         match fs::read_to_string(file) {
             Err(e) => log.add(Try::of_io::<()>(format!("read {file}"), Err(e))),
             Ok(text) => {
-                let seen = text.lines().find(|l| !l.ends_with(":/"));
-                let end = match seen {
+                // PID 1 is in a group beside the app's: a way up, but no name of the host.
+                let own =
+                    |part: &str| ["", "..", "init"].contains(&part) && file != "/proc/self/cgroup";
+                let foreign = |line: &&str| {
+                    let path = line.splitn(3, ':').nth(2).unwrap_or_default();
+                    path != "/" && !path.split('/').all(own)
+                };
+                let end = match text.lines().find(foreign) {
                     Some(line) => End::Broke(line.to_owned()),
-                    None => End::Held("every path is /".to_owned()),
+                    None => End::Held("no path of the host".to_owned()),
                 };
                 log.add(Try::new(format!("read {file}"), end));
             }

@@ -242,6 +242,7 @@ pub(crate) fn core_dump(_: &Aim, log: &mut Log) {
     };
     log.add(Try::new("limit of core dumps", end));
     let crashed = in_child(|_| {
+        raw::default_signal(11);
         let _ = raw::signal_any(rustix::process::getpid().as_raw_pid(), 11);
     });
     let left = std::fs::read_dir(".")

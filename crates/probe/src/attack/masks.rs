@@ -184,6 +184,7 @@ pub(crate) fn settings(_: &Aim, log: &mut Log) {
                 OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC,
                 Mode::empty(),
             ) {
+                Ok(fd) if not_null(fd.as_fd()).is_err() => {}
                 Ok(_) => opened.push(path.display().to_string()),
                 Err(errno) => last = errno,
             }
