@@ -12,7 +12,8 @@ for tool in qemu-system-x86_64:qemu-system-x86 mmdebstrap:mmdebstrap cpio:cpio m
     command -v "${tool%:*}" > /dev/null || missing="${missing:-} ${tool#*:}"
 done
 if [ -n "${missing:-}" ]; then echo "test-vm: install first: apt-get install$missing" >&2; exit 125; fi
-"$here/root.sh" "$suite" "$machine"
+flock "$cache/lock" "$here/root.sh" "$suite" "$machine"
+for old in "$cache/$suite"-*; do [ "$old" = "$machine" ] || rm -rf "$old"; done
 
 work=$(mktemp -d) && trap 'rm -rf "$work"' EXIT INT TERM
 mkdir -p "$work/payload/bin" && cp -r "$here/inside.sh" "$here/image.sh" "$here/cases" "$work/payload/"
