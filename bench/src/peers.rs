@@ -48,8 +48,8 @@ pub(crate) fn gather(bench: &mut Bench, rkt: Option<&Path>) -> Result<()> {
 }
 
 fn floor(bench: &Bench, root: &Path) -> Result<Floor> {
-    let states = bench.place.room("floor")?;
-    bench.place.room("floor/stage")?;
+    let states = bench.place.room("run/floor")?;
+    bench.place.room("run/floor/stage")?;
     let (source, program) = (states.join("floor.c"), states.join("floor"));
     std::fs::write(&source, FLOOR).doing(|| format!("write `{}`", source.display()))?;
     let made = Command::new("cc")
@@ -70,28 +70,36 @@ fn floor(bench: &Bench, root: &Path) -> Result<Floor> {
     })
 }
 
-/// Two columns of rkt: with its defaults, and without the limit that costs v1 hosts a grace period.
+/// The columns of rkt: its defaults, without the limit that costs v1 hosts a grace period, and that
+/// again with the data directory in memory.
 fn add_rkt(bench: &mut Bench, program: &Path, layout: &Path) -> Result<()> {
-    let (dir, run_dir) = (bench.place.room("rkt")?, bench.place.room("rkt-run")?);
-    let rkt = |name, app, image: &str| Rkt {
+    let (disk, memory) = (bench.place.room("rkt")?, bench.place.room("run/rkt-data")?);
+    let run_dir = bench.place.room("run/rkt")?;
+    let rkt = |name, app, dir: &Path, image: &str| Rkt {
         name,
         program: program.to_owned(),
-        dir: dir.clone(),
+        dir: dir.to_owned(),
         run_dir: run_dir.clone(),
         image: image.to_owned(),
         app,
     };
     let source = format!("oci:{}", layout.display());
-    let fetch = rkt("rkt", "", &source).line(&format!("fetch {source}"));
-    // The promise is about an image in the store: by its digest, if `fetch` says one.
-    match bench.ask_in(World::Host, vec![fetch], Pace::InTurn) {
-        Ok(cost) => {
-            let id = cost.words.iter().rev().find(|word| word.starts_with("sha"));
-            let image = id.cloned().unwrap_or(source);
-            bench.add(rkt("rkt", "", &image), true);
-            bench.add(rkt("rkt, --pids=0", "--pids=0", &image), false);
+    // The first column is `main`; the others show what a v1 limit and what the disk cost.
+    let columns = [
+        ("rkt", "", &disk),
+        ("rkt, --pids=0", "--pids=0", &disk),
+        ("rkt, --pids=0, tmpfs", "--pids=0", &memory),
+    ];
+    for (name, app, dir) in columns {
+        let fetch = rkt(name, app, dir, &source).line(&format!("fetch {source}"));
+        // The promise is about an image in the store: by its digest, if `fetch` says one.
+        match bench.ask_in(World::Host, vec![fetch], Pace::InTurn) {
+            Ok(cost) => {
+                let id = cost.words.iter().rev().find(|word| word.starts_with("sha"));
+                bench.add(rkt(name, app, dir, id.unwrap_or(&source)), name == "rkt");
+            }
+            Err(why) => bench.missing.push(format!("{name}: {why}")),
         }
-        Err(why) => bench.missing.push(format!("rkt: {why}")),
     }
     Ok(())
 }
@@ -107,7 +115,9 @@ fn add_oci(
         bench.missing.push(format!("{name}: {why}"));
         return Ok(());
     }
-    let dir = bench.place.room(&name.replace([',', ' '], "-"))?;
+    let dir = bench
+        .place
+        .room(&format!("run/{}", name.replace([',', ' '], "-")))?;
     let engine = Oci {
         name,
         program,
@@ -127,6 +137,7 @@ fn add_podman(bench: &mut Bench, layout: &Path) -> Result<()> {
     let world = World::of_podman();
     let podman = Podman {
         dir: bench.place.room("podman")?,
+        run_dir: bench.place.room("run/podman")?,
         world,
         cgroup: bench.place.cgroup.clone(),
     };

@@ -8,7 +8,7 @@ use std::{
 };
 
 use rustix::{
-    mount::{UnmountFlags, unmount},
+    mount::{MountFlags, UnmountFlags, mount, unmount},
     process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
 
@@ -44,6 +44,10 @@ impl Place {
         let dir = Path::new("/var/tmp").join(&cgroup);
         fs::create_dir_all(&dir).doing(|| format!("create `{}`", dir.display()))?;
         let place = Self { dir, cgroup };
+        // What lives below /run on a real host: there it is a tmpfs, on small machines a disk.
+        let run = place.room("run")?;
+        mount("tmpfs", &run, "tmpfs", MountFlags::empty(), c"mode=0755")
+            .doing(|| format!("mount a tmpfs on `{}`", run.display()))?;
         let tree = place.unified()?;
         fs::create_dir_all(&tree).doing(|| format!("create `{}`", tree.display()))?;
         Ok(place)

@@ -34,8 +34,16 @@ impl Report {
         // Writing to a string cannot fail.
         let _ok = writeln!(
             out,
-            "rkt-bench {}  commit {}  kernel {}  {} x {}  cgroups {}  load {} -> {}",
-            m.date, m.commit, m.kernel, m.cores, m.processor, m.cgroups, m.load[0], m.load[1]
+            "rkt-bench {}  commit {}  kernel {}  {} x {}  disk {}  cgroups {}  load {} -> {}",
+            m.date,
+            m.commit,
+            m.kernel,
+            m.cores,
+            m.processor,
+            m.disk,
+            m.cgroups,
+            m.load[0],
+            m.load[1]
         );
         for why in &self.missing {
             let _ok = writeln!(out, "not measured: {why}");

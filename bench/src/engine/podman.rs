@@ -15,6 +15,8 @@ pub(crate) const IMAGE: &str = "localhost/true:latest";
 pub(crate) struct Podman {
     /// A directory of ours for its store, its state and its configuration.
     pub(crate) dir: PathBuf,
+    /// A directory of ours for what dies with the machine.
+    pub(crate) run_dir: PathBuf,
     /// The cgroup tree it is shown.
     pub(crate) world: World,
     /// A cgroup name of ours.
@@ -31,7 +33,8 @@ impl Podman {
         let conf = "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n\
             pids_limit = 0\n[engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\nruntime = \"crun\"\n";
         let storage = format!(
-            "[storage]\ndriver = \"overlay\"\ngraphroot = \"{dir}/graph\"\nrunroot = \"{dir}/run\"\n"
+            "[storage]\ndriver = \"overlay\"\ngraphroot = \"{dir}/graph\"\nrunroot = \"{}\"\n",
+            self.run_dir.display()
         );
         for (name, text) in [("containers.conf", conf), ("storage.conf", &storage)] {
             let path = self.dir.join(name);
