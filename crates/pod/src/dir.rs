@@ -35,10 +35,10 @@ pub struct Locked {
 
 /// Takes the lock; waits for those who only look (they hold it shared for microseconds).
 pub(crate) fn lock(fd: BorrowedFd<'_>) -> Result<()> {
-    for _ in 0..100 {
+    for _ in 0..1000 {
         match rustix::fs::flock(fd, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(()),
-            Err(Errno::WOULDBLOCK) => std::thread::sleep(Duration::from_millis(1)),
+            Err(Errno::WOULDBLOCK) => std::thread::sleep(Duration::from_micros(100)),
             Err(Errno::INTR) => {}
             Err(e) => return Err(e).doing(|| "lock the pod".into()),
         }
@@ -114,15 +114,6 @@ impl Locked {
             .doing(|| format!("move pod `{}` to `{}`", self.uuid, to.dir()))?;
         self.shelf = to;
         Ok(())
-    }
-
-    /// Marks an ended pod for removal after a grace period.
-    ///
-    /// # Errors
-    /// When it cannot be moved.
-    pub fn to_exited_garbage(mut self) -> Result<Self> {
-        self.go(Shelf::ExitedGarbage)?;
-        Ok(self)
     }
 
     /// Marks a pod that never ran, or is not wanted any more, for removal.

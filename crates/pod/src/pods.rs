@@ -263,7 +263,38 @@ impl Pod {
         Ok(crate::time::of(stat.st_ctime, stat.st_ctime_nsec).unwrap_or(0))
     }
 
-    /// Takes the pod over, wherever it stands by now.
+    /// Sets aside a pod that has ended, or whose preparation was aborted; others stay.
+    /// Whether it was set aside, by this call.
+    ///
+    /// Done without the lock, so that nobody ever takes a dead pod for one that runs or is being
+    /// prepared: on those two shelves only its owner holds it, and never again once it has let go.
+    ///
+    /// # Errors
+    /// When it cannot be moved.
+    pub fn set_aside(&mut self) -> Result<bool> {
+        let to = match self.shelf {
+            Shelf::Run => Shelf::ExitedGarbage,
+            Shelf::Prepare => Shelf::Garbage,
+            _ => return Ok(false),
+        };
+        let doing = |uuid: Uuid| format!("set aside pod `{uuid}`");
+        if probe(self.fd.as_fd()).doing(|| doing(self.uuid))? == Lock::Held {
+            return Ok(false);
+        }
+        let (from, there) = (path(self.shelf, self.uuid), path(to, self.uuid));
+        match rustix::fs::renameat(&*self.root, from, &*self.root, there) {
+            Ok(()) => {
+                self.shelf = to;
+                Ok(true)
+            }
+            // Somebody else did, or its owner moved it on between the look and now.
+            Err(Errno::NOENT) => Ok(false),
+            Err(e) => Err(e).doing(|| doing(self.uuid)),
+        }
+    }
+
+    /// Takes the pod over to remove it, wherever it stands by now; one that has ended is set
+    /// aside first.
     ///
     /// # Errors
     /// [`Kind::Taken`] when somebody holds it, [`Kind::NotFound`] when it is gone.
@@ -272,10 +303,17 @@ impl Pod {
         let uuid = self.uuid;
         let mut pod = self;
         for _ in 0..TRIES {
-            lock(pod.fd.as_fd()).doing(|| doing(uuid))?;
-            let place = path(pod.shelf, uuid);
-            if still_at(pod.root.as_fd(), &place, pod.fd.as_fd()).doing(|| doing(uuid))? {
-                return Ok(Locked::of(pod.root, uuid, pod.shelf, pod.fd));
+            pod.set_aside().doing(|| doing(uuid))?;
+            if matches!(pod.shelf, Shelf::Run | Shelf::Prepare) {
+                if probe(pod.fd.as_fd()).doing(|| doing(uuid))? == Lock::Held {
+                    return Err(Error::new(Kind::Taken, "its owner lives").while_doing(doing(uuid)));
+                }
+            } else {
+                lock(pod.fd.as_fd()).doing(|| doing(uuid))?;
+                let place = path(pod.shelf, uuid);
+                if still_at(pod.root.as_fd(), &place, pod.fd.as_fd()).doing(|| doing(uuid))? {
+                    return Ok(Locked::of(pod.root, uuid, pod.shelf, pod.fd));
+                }
             }
             let root = Arc::clone(&pod.root);
             // Ours would count as a holder when the pod is looked up again.

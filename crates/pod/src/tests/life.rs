@@ -71,11 +71,11 @@ fn a_pod_walks_from_shelf_to_shelf_under_its_lock() {
     assert_eq!(found.lock().unwrap_err().kind(), Kind::Taken);
     drop(pod.into_fd().unwrap());
     assert_eq!(state(), Some(State::Exited));
-    let marked = pods.find("0101").unwrap().lock().unwrap();
-    let marked = marked.to_exited_garbage().unwrap();
-    assert_eq!(state(), Some(State::ExitedDeleting));
-    drop(marked);
+    assert!(pods.find("0101").unwrap().set_aside().unwrap());
     assert_eq!(state(), Some(State::ExitedGarbage));
+    let held = pods.find("0101").unwrap().lock().unwrap();
+    assert_eq!(state(), Some(State::ExitedDeleting));
+    drop(held);
     pods.find("0101").unwrap().lock().unwrap().remove().unwrap();
     assert_eq!(state(), None);
     assert!(pods.uuids().unwrap().is_empty());
@@ -226,6 +226,50 @@ fn looking_never_disturbs_making_and_moving() {
         over.store(true, std::sync::atomic::Ordering::Relaxed);
     });
     assert!(pods.uuids().unwrap().is_empty());
+}
+
+#[test]
+fn a_dead_pod_that_is_taken_over_never_looks_alive() {
+    let dir = Scratch::new();
+    let pods = Pods::make(&dir.path).unwrap();
+    drop(pods.create(uuid(9)).unwrap());
+    let over = std::sync::atomic::AtomicBool::new(false);
+    let (watched, failed) = std::thread::scope(|scope| {
+        let watcher = scope.spawn(|| {
+            let mut alive = 0;
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                let pod = pods.get(uuid(1)).unwrap();
+                alive += u32::from(pod.is_some_and(|p| p.state() == State::Running));
+            }
+            alive
+        });
+        let mut failed = 0;
+        for _ in 0..100 {
+            dir.mkdir(&format!("pods/run/{}", uuid(1)));
+            // Two removers at once: one wins, and the other is told.
+            let (a, b) = (pods.get(uuid(1)).unwrap(), pods.get(uuid(1)).unwrap());
+            let other = scope.spawn(move || a.is_some_and(|p| removed(p.lock())));
+            let mine = b.is_some_and(|p| removed(p.lock()));
+            failed += u32::from(other.join().is_ok_and(|other| other == mine));
+        }
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        (watcher.join(), failed)
+    });
+    assert_eq!(watched.unwrap(), 0, "seen running");
+    assert_eq!(failed, 0, "removed twice, or by nobody");
+}
+
+fn removed(locked: crate::Result<Locked>) -> bool {
+    match locked {
+        Ok(locked) => {
+            locked.remove().unwrap();
+            true
+        }
+        Err(e) => {
+            assert!(matches!(e.kind(), Kind::Taken | Kind::NotFound), "{e}");
+            false
+        }
+    }
 }
 
 #[test]

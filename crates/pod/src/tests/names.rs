@@ -2,7 +2,7 @@
 
 use super::Scratch;
 use super::life::{owner, uuid};
-use crate::{Kind, Pods};
+use crate::{Kind, Pods, State};
 use std::sync::Barrier;
 
 #[test]
@@ -102,16 +102,23 @@ fn processes_that_race_for_a_name_agree_on_one_owner() {
             .unwrap()
     };
     let mut children: Vec<_> = (1..=6).map(spawn).collect();
-    std::thread::sleep(std::time::Duration::from_millis(300));
-    let mut owners = 0;
-    for child in &mut children {
-        if child.try_wait().unwrap().is_none() {
-            owners += 1;
+    // The losers end by themselves; the winner waits to be killed.
+    let mut owners = children.len();
+    for _ in 0..3000 {
+        owners = children
+            .iter_mut()
+            .filter_map(|c| c.try_wait().unwrap().is_none().then_some(()))
+            .count();
+        if owners <= 1 {
+            break;
         }
+        std::thread::sleep(std::time::Duration::from_millis(10));
     }
+    let found = Pods::open(&dir.path).unwrap().find("web");
     for mut child in children {
         let _ = child.kill();
         let _ = child.wait();
     }
     assert_eq!(owners, 1);
+    assert_eq!(found.unwrap().state(), State::Running);
 }

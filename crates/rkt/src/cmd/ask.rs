@@ -67,7 +67,22 @@ pub(super) fn supervisor(pod: &Pod) -> Result<Option<OwnedFd>, Failure> {
             .because(e.to_string()));
         }
     };
-    // Only this makes the number surely the supervisor's: it still lives, so nobody else can
-    // have been given its number before we held it.
-    Ok(pod.is_locked()?.then_some(pidfd))
+    // The number may be somebody else's by now. Whoever had it when the handle was made is the
+    // supervisor only if it has the pod's directory open.
+    let holds = pod.is_locked()? && has_open(said, pod);
+    Ok(holds.then_some(pidfd))
+}
+
+/// Whether a process has the pod's directory open.
+fn has_open(pid: u32, pod: &Pod) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let Ok(wanted) = rustix::fs::fstat(pod) else {
+        return false;
+    };
+    let Ok(open) = std::fs::read_dir(format!("/proc/{pid}/fd")) else {
+        return false;
+    };
+    open.flatten()
+        .filter_map(|entry| std::fs::metadata(entry.path()).ok())
+        .any(|there| (there.dev(), there.ino()) == (wanted.st_dev, wanted.st_ino))
 }

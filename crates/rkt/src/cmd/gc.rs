@@ -76,7 +76,7 @@ fn take(pod: Pod) -> Result<Option<rkt_pod::Locked>, Failure> {
 
 /// Ended pods and aborted preparations are set aside. What still runs of a pod whose supervisor
 /// was killed ends here.
-fn mark(asked: &Gc, pod: Pod) -> Result<(), Failure> {
+fn mark(asked: &Gc, mut pod: Pod) -> Result<(), Failure> {
     let (uuid, state) = (pod.uuid(), pod.state());
     match state {
         State::Exited | State::AbortedPrepare => {}
@@ -89,27 +89,20 @@ fn mark(asked: &Gc, pod: Pod) -> Result<(), Failure> {
         }
         _ => return Ok(()),
     }
-    let Some(locked) = take(pod)? else {
-        return Ok(());
-    };
     sweep(&asked.globals, uuid)?;
-    if state == State::Exited {
-        locked.to_exited_garbage()?;
-        tell(
-            asked,
-            uuid,
-            "marked",
-            &format!("moving pod \"{uuid}\" to garbage"),
-        )
-    } else {
-        locked.to_garbage()?;
-        tell(
-            asked,
-            uuid,
-            "marked",
-            &format!("moving failed prepare \"{uuid}\" to garbage"),
-        )
+    if !pod.set_aside()? {
+        return Ok(());
     }
+    let what = match state {
+        State::Exited => "pod",
+        _ => "failed prepare",
+    };
+    tell(
+        asked,
+        uuid,
+        "marked",
+        &format!("moving {what} \"{uuid}\" to garbage"),
+    )
 }
 
 /// Prepared pods that nobody has run for long are set aside.
