@@ -68,7 +68,7 @@ test-vm: tested
 	@tests/vm/run.sh $(TESTED)/rkt
 
 bench: build
-	@tests/need.sh crun runc podman skopeo umoci docker-registry busybox:busybox-static
+	@tests/need.sh crun runc podman catatonit conmon cc:gcc skopeo umoci docker-registry busybox:busybox-static
 	@$(CARGO) run --quiet --release -p rkt-bench -- run --rkt=$(abspath $(RELEASE))/rkt $(BENCH)
 
 clean:
