@@ -96,25 +96,20 @@ pub fn alone(rkt: &Rkt, pod: &[&str], id: &str, options: &[&str]) -> Told {
 
 /// A defence that stands alone is tested with the others off: each of `defences` alone must
 /// refuse the attack, none must let it through (else the test proves nothing), and all together
-/// must refuse. `host_is_fine` looks at the host after each run and returns whether the attack
+/// must refuse. `off` are off in all but the last run: no defence against this attack, or no
+/// defence by itself. `host_is_fine` looks at the host after each run and returns whether the attack
 /// left it alone; its answer outranks the probe's.
 #[track_caller]
 pub fn each_defence_alone(
+    off: &[&str],
     defences: &[&str],
     mut attack: impl FnMut(&str) -> Told,
     mut host_is_fine: impl FnMut() -> bool,
 ) {
     let weaken = |kept: Option<&str>| {
-        let off: Vec<&str> = defences
-            .iter()
-            .copied()
-            .filter(|d| Some(*d) != kept)
-            .collect();
-        if off.is_empty() {
-            String::new()
-        } else {
-            format!("--weaken={}", off.join(","))
-        }
+        let gone = defences.iter().filter(|d| Some(**d) != kept);
+        let gone: Vec<&str> = off.iter().chain(gone).copied().collect();
+        format!("--weaken={}", gone.join(","))
     };
     let none = attack(&weaken(None));
     let fine = host_is_fine();

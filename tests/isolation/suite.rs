@@ -22,6 +22,11 @@ fn all(done: &Done) -> Vec<Told> {
         .collect()
 }
 
+/// In a pod of one app /proc is plain, so PID 1 is seen there; what it is good for is D01.
+fn by_design(id: &serde_json::Value) -> bool {
+    id == "D08"
+}
+
 #[test]
 fn no_attack_of_the_suite_works_by_default() {
     let Some(rkt) = Rkt::needs(&[Need::Landlock]) else {
@@ -35,10 +40,10 @@ fn no_attack_of_the_suite_works_by_default() {
         let told = all(&done);
         assert!(told.len() > 40, "{done}");
         for one in told {
+            let id = &one.value["id"];
             assert!(
-                one.worked().is_empty(),
-                "{user} {}: {:#?}",
-                one.value["id"],
+                by_design(id) || one.worked().is_empty(),
+                "{user} {id}: {:#?}",
                 one.worked()
             );
         }
@@ -54,13 +59,15 @@ fn with_every_capability_granted_nothing_of_the_host_is_reached() {
     fs::write(dir.join("file"), "x").unwrap();
     let volume = format!("-v{}:/probe-volume:ro", dir.display());
     let done = rkt.run(&[&volume, PROBE, "--caps-retain=all", "--", "attack", "all"]);
-    // What these do ends in the app's own namespaces.
-    let own_business = ["A05", "D13"];
     for one in all(&done) {
-        let id = one.value["id"].as_str().unwrap().to_owned();
-        if !own_business.contains(&id.as_str()) {
-            assert!(one.worked().is_empty(), "{id}: {:#?}", one.worked());
-        }
+        let id = &one.value["id"];
+        // To raise what was granted is the app's own business, and so are the calls that a
+        // capability is for: what they reach is its own namespace.
+        assert!(
+            by_design(id) || id == "A05" || id == "K05" || one.worked().is_empty(),
+            "{id}: {:#?}",
+            one.worked()
+        );
     }
 }
 
@@ -116,15 +123,21 @@ fn no_new_privs_is_what_makes_setuid_files_plain() {
             .with_file_name("rkt-probe"),
     )
     .unwrap();
-    // cap_net_raw,cap_sys_admin+ep, version 2.
-    let mut caps = vec![1, 0, 0, 2];
-    caps.extend((1u32 << 13 | 1 << 21).to_le_bytes());
-    caps.extend([0; 12]);
+    // Version 2, effective: what the kernel keeps for `setcap NAME+ep`.
+    let caps = |bits: u32| {
+        let mut value = vec![1, 0, 0, 2];
+        value.extend(bits.to_le_bytes());
+        value.extend([0; 12]);
+        value
+    };
+    let key = "SCHILY.xattr.security.capability";
     let layout = Image::with_probe(&[
         Entry::file("setuid", &probe).mode(0o4755),
-        Entry::file("filecaps", &probe)
+        // CHOWN is in the bounding set, NET_RAW and SYS_ADMIN are not.
+        Entry::file("chown", &probe).mode(0o755).pax(key, caps(1)),
+        Entry::file("beyond", &probe)
             .mode(0o755)
-            .pax("SCHILY.xattr.security.capability", &caps),
+            .pax(key, caps(1 << 13 | 1 << 21)),
     ])
     .write(&rkt.file("layout"));
     let name = layout.reference();
@@ -136,13 +149,14 @@ fn no_new_privs_is_what_makes_setuid_files_plain() {
     };
     attack("A03", "--file=/setuid", &[]).is_refused();
     attack("A03", "--file=/setuid", &["--no-new-privs=false"]).succeeds();
-    attack("A04", "--file=/filecaps", &[]).is_refused();
-    // Beyond the bounding set the kernel refuses to run it at all.
-    let granted = [
-        "--no-new-privs=false",
-        "--caps-retain=CAP_NET_RAW,CAP_SYS_ADMIN",
-    ];
-    attack("A04", "--file=/filecaps", &granted).succeeds();
+    attack("A04", "--file=/chown", &[]).is_refused();
+    attack("A04", "--file=/chown", &["--no-new-privs=false"]).succeeds();
+    // It runs, without them; a kernel that may not drop them would refuse to run it at all.
+    let told = attack("A04", "--file=/beyond", &[]);
+    told.is_refused();
+    assert_eq!(told.value["errno"], "runs without them");
+    let told = attack("A04", "--file=/beyond", &["--no-new-privs=false"]);
+    told.is_refused();
 }
 
 #[test]

@@ -4,14 +4,15 @@ use super::siblings::foreigners;
 use super::{Aim, everywhere, new, no_scratch, scratch};
 use crate::trial::{End, Log, Try, errno_name, errno_of, in_child};
 use rkt_sys::raw;
-use rustix::fs::{CWD, Mode, OFlags, open};
+use rustix::fs::{CWD, Mode, OFlags, open, openat};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsOpenFlags, MountFlags, fsconfig_create, fsconfig_set_flag, fsopen, mount, mount_remount,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, fsconfig_create, fsconfig_set_flag,
+    fsmount, fsopen, mount, mount_remount,
 };
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// More files than a leaf has; a host's tree is cut here.
@@ -153,16 +154,35 @@ pub(crate) fn freeze(aim: &Aim, log: &mut Log) {
         }
         freeze_below(&root, aim, log);
     }
-    mount_then(log, |root, log| freeze_below(root, aim, log));
+    mount_then(aim, log, |root, log| freeze_below(root, aim, log));
 }
 
 /// C03: a hierarchy of its own.
-pub(crate) fn mount_anew(_: &Aim, log: &mut Log) {
-    mount_then(log, |_, _| ());
+pub(crate) fn mount_anew(aim: &Aim, log: &mut Log) {
+    mount_then(aim, log, |_, _| ());
+}
+
+/// Freezes the canary below a detached mount; without a canary opens any file of it.
+fn reach_below(top: &OwnedFd, aim: &Aim) -> Result<(), Errno> {
+    let Some(canary) = &aim.canary else {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        return openat(top, "cgroup.procs", flags, Mode::empty()).map(drop);
+    };
+    let mut last = Errno::NOENT;
+    for (file, text) in [("freezer.state", "FROZEN"), ("cgroup.freeze", "1")] {
+        let path = format!("{canary}/{file}");
+        let opened = openat(top, &*path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
+        match opened.and_then(|fd| rustix::io::write(fd, text.as_bytes())) {
+            Ok(_) => return Ok(()),
+            Err(Errno::NOENT) => {}
+            Err(errno) => last = errno,
+        }
+    }
+    Err(last)
 }
 
 /// Mounts each hierarchy by both interfaces, here and in new namespaces.
-fn mount_then(log: &mut Log, then: impl Fn(&str, &mut Log)) {
+fn mount_then(aim: &Aim, log: &mut Log, then: impl Fn(&str, &mut Log)) {
     let Some(dir) = scratch() else {
         return log.add(no_scratch());
     };
@@ -185,9 +205,19 @@ fn mount_then(log: &mut Log, then: impl Fn(&str, &mut Log)) {
                 if !key.is_empty() {
                     fsconfig_set_flag(fs.as_fd(), key)?;
                 }
-                fsconfig_create(fs.as_fd())
+                fsconfig_create(fs.as_fd())?;
+                fsmount(
+                    fs.as_fd(),
+                    FsMountFlags::FSMOUNT_CLOEXEC,
+                    MountAttrFlags::empty(),
+                )
             });
-            log.add(Try::of(format!("{place}fsopen({kind}), create"), call));
+            // A mount that nobody attached is a way only if a file can be opened below it.
+            let opened = call.and_then(|top| reach_below(&top, aim));
+            log.add(Try::of(
+                format!("{place}fsopen({kind}), fsmount, open"),
+                opened,
+            ));
         }
     };
     everywhere(log, attempts);
@@ -225,8 +255,7 @@ pub(crate) fn migrate(_: &Aim, log: &mut Log) {
                 put(Path::new(&path), &pid),
             ));
         }
-        let Ok(fd) = rustix::fs::openat(CWD, &*root, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-        else {
+        let Ok(fd) = openat(CWD, &*root, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) else {
             continue;
         };
         let made = raw::clone3_and_exit(0, Some(fd.as_fd()));

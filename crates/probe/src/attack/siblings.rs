@@ -79,7 +79,17 @@ fn reach(pid: i32, log: &mut Log) {
         let path = format!("{path}/");
         let end = match fs::read_dir(&path) {
             Err(e) => End::Refused(errno_of(&e)),
-            Ok(list) => End::Broke(format!("{} entries read", list.count())),
+            Ok(list) => match list.flatten().next() {
+                None => End::Held("empty".to_owned()),
+                // Numbers of descriptors are shown by user; where they lead is what counts.
+                Some(entry) if name == "fd" || name == "map_files" => {
+                    match fs::read_link(entry.path()) {
+                        Err(e) => End::Refused(errno_of(&e)),
+                        Ok(link) => End::Broke(format!("leads to {}", link.display())),
+                    }
+                }
+                Some(entry) => End::Broke(format!("has {}", entry.path().display())),
+            },
         };
         log.add(Try::new(format!("list {path}"), end));
     }
