@@ -264,7 +264,7 @@ impl<'a> Apply<'a> {
             if self.steps > MAX_STEPS {
                 return Err(Error::new(
                     Kind::TooLarge,
-                    "the paths of the layer lead through too many symlinks",
+                    "the paths of the layer take too many steps",
                 ));
             }
             if name == b".." {

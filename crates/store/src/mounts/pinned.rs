@@ -42,14 +42,19 @@ pub(super) fn find(run_dir: &Path, name: &str) -> Result<Option<OwnedFd>> {
         .map(|rest| Path::new("/proc/1/root").join(rest))
         .ok();
     for path in [Some(here), host].into_iter().flatten() {
-        match open(&path, OFlags::RDONLY | OFlags::NOFOLLOW) {
-            Ok(fd) if rustix::fs::fstatfs(&fd)?.f_type.cast_unsigned() == NSFS => {
-                return Ok(Some(fd));
-            }
-            _ => {}
+        if let Some(pin) = open_pin(&path)? {
+            return Ok(Some(pin));
         }
     }
     Ok(None)
+}
+
+/// A namespace file; `None` for anything else, which is stale.
+fn open_pin(path: &Path) -> Result<Option<OwnedFd>> {
+    match open(path, OFlags::RDONLY | OFlags::NOFOLLOW) {
+        Ok(fd) if rustix::fs::fstatfs(&fd)?.f_type.cast_unsigned() == NSFS => Ok(Some(fd)),
+        _ => Ok(None),
+    }
 }
 
 /// Holds off others who would make the namespace or mount in it.
@@ -228,10 +233,10 @@ fn is_private_mount(dir: &Path) -> Result<bool> {
     Ok(!options.contains(" shared:"))
 }
 
-/// Removes the pin from the run directory.
+/// Removes the pin from the run directory, as far as it is in this mount namespace.
 pub(super) fn drop_pin(run_dir: &Path, name: &str) -> Result<()> {
     let pin: PathBuf = run_dir.join(name);
-    while find(run_dir, name)?.is_some() {
+    while open_pin(&pin)?.is_some() {
         rustix::mount::unmount(&pin, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)
             .doing(|| format!("unpin `{}`", pin.display()))?;
     }
