@@ -156,9 +156,10 @@ impl Maker<'_> {
         self.enter_template()?;
         let stage = tree::stage(self.stage_place())?;
         let layers: Vec<BorrowedFd<'_>> = self.layers.iter().map(AsFd::as_fd).collect();
+        // Before the mount: an overlay remembers the owner of its top directory from then.
+        overlay::copy_top(&layers, &upper, self.uid0())?;
         let root = overlay::mount(&layers, &upper, &stage, "root")
             .doing(|| format!("mount the root of app `{}`", self.app.name))?;
-        overlay::copy_top(&layers, &upper, self.uid0())?;
         let tree = Tree::new(root, stage, self.uid0());
         system::mount_all(self, &tree)?;
         volume::attach_all(self, &tree, &volumes)?;

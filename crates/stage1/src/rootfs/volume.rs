@@ -219,9 +219,9 @@ fn over_image(
     let doing = || "stack a volume on the image's directory".to_owned();
     let lower = tree.copy(place).doing(doing)?;
     let layers = [lower.as_fd()];
+    overlay::copy_top(&layers, upper, uid0)?;
     let name = format!("v{}", rkt_sys::fd::number(place));
     let made = overlay::mount(&layers, upper, tree.stage(), &name).doing(doing)?;
-    overlay::copy_top(&layers, upper, uid0)?;
     let mut set = attr::NOSUID | attr::NODEV;
     if read_only {
         set |= attr::RDONLY;
