@@ -24,7 +24,9 @@ struct Doctor {
 
 pub(super) fn run(words: Vec<OsString>) -> Result<u8, Failure> {
     let asked: Doctor = args::parse("doctor", words)?;
-    let findings = examine(existing(&asked.globals.dir));
+    let place = existing(&asked.globals.dir);
+    let mut findings = examine(place);
+    findings.push(crate::cmd::erofs_probe::finding(place));
     super::say(&match asked.format {
         Format::Table => table(&findings),
         Format::Json => {

@@ -8,6 +8,7 @@ mod ask;
 mod cat_manifest;
 mod doctor;
 mod enter;
+mod erofs_probe;
 mod fetch;
 mod gc;
 mod help;
