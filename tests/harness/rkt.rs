@@ -41,6 +41,8 @@ impl Rkt {
         let words = format!("rkt-test-{}-{}", std::process::id(), unique());
         let base = std::env::var_os("RKT_TEST_DIR")
             .map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from);
+        static SWEPT: std::sync::Once = std::sync::Once::new();
+        SWEPT.call_once(|| sweep(&base));
         let top = base.join(&words);
         for dir in ["data", "run", "files"] {
             fs::create_dir_all(top.join(dir)).unwrap();
@@ -291,6 +293,23 @@ impl Drop for Rkt {
         }
         if !keep {
             remove(&self.top);
+        }
+    }
+}
+
+/// Removes what test programs left that were killed: their name has the pid.
+fn sweep(base: &Path) {
+    for entry in fs::read_dir(base).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some(rest) = name.strip_prefix("rkt-test-") else {
+            continue;
+        };
+        let pid = rest.split('-').next().unwrap_or_default();
+        if pid.parse::<u32>().is_ok() && !Path::new("/proc").join(pid).exists() {
+            for (root, _) in host::cgroup_roots() {
+                host::remove_cgroup(&root.join(&name));
+            }
+            remove(&entry.path());
         }
     }
 }

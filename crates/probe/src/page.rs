@@ -44,6 +44,7 @@ fn line(page: &mut String, label: &str, words: &str) {
     let _ = write!(page, "  {label:LABEL$}");
     for word in words.split(' ') {
         if column + word.len() > WIDTH && column > LABEL + 2 {
+            page.truncate(page.trim_end().len());
             let _ = write!(page, "\n  {:LABEL$}", "");
             column = LABEL + 2;
         }
@@ -153,19 +154,39 @@ pub(crate) fn facts(facts: &Value, ink: &Ink) -> String {
     rows(&mut page, facts, "processes", |p| {
         format!("{} {}", plain(p, "pid"), plain(p, "name"))
     });
-    if let Some(Value::List(mounts)) = facts.get("mounts") {
-        for (i, mount) in mounts.iter().enumerate() {
-            let label = if i == 0 { "mounts" } else { "" };
-            let words = format!(
-                "{:28} {:9} {}",
-                plain(mount, "path"),
-                plain(mount, "type"),
-                plain(mount, "flags")
-            );
-            let _ = writeln!(page, "  {label:LABEL$}{words}");
-        }
-    }
+    mounts(&mut page, facts);
     page
+}
+
+/// Mounts a line each; masks, of which there are many, together.
+fn mounts(page: &mut String, facts: &Value) {
+    let Some(Value::List(list)) = facts.get("mounts") else {
+        return;
+    };
+    let is_mask = |m: &Value| {
+        let path = plain(m, "path");
+        let kernels = path.starts_with("/proc/") || path.starts_with("/sys/");
+        kernels && path != "/sys/fs/cgroup" && plain(m, "type") != "proc"
+    };
+    let seen = list.iter().filter(|m| !is_mask(m));
+    for (i, mount) in seen.enumerate() {
+        let label = if i == 0 { "mounts" } else { "" };
+        let words = format!(
+            "{:20} {:8} {}",
+            plain(mount, "path"),
+            plain(mount, "type"),
+            plain(mount, "flags")
+        );
+        let _ = writeln!(page, "  {label:LABEL$}{words}");
+    }
+    let masked: Vec<String> = list
+        .iter()
+        .filter(|m| is_mask(m))
+        .map(|m| plain(m, "path"))
+        .collect();
+    if !masked.is_empty() {
+        line(page, "masked", &masked.join(" "));
+    }
 }
 
 fn rows(page: &mut String, facts: &Value, name: &str, show: impl Fn(&Value) -> String) {
@@ -175,39 +196,71 @@ fn rows(page: &mut String, facts: &Value, name: &str, show: impl Fn(&Value) -> S
     }
 }
 
-/// How one attack ended: a line for it, and one for each attempt that says something new.
-pub(crate) fn attack(number: usize, name: &str, verdict: &str, tries: &[Try], ink: &Ink) -> String {
-    const LINES: usize = 12;
+/// How one attack ended: a line for it, and a few for the attempts of each of its rows, what
+/// worked first.
+pub(crate) fn attack(number: usize, name: &str, rows: &[Vec<Try>], ink: &Ink) -> String {
+    const LINES: usize = 9;
+    const WHAT: usize = 62;
     let mut page = String::new();
+    let all = rows.concat();
+    let verdict = crate::trial::verdict(&all);
     let _ = writeln!(
         page,
-        "  {number} {:62} {}",
-        ink.bold(name),
+        "  {} {} {}",
+        ink.bold(&number.to_string()),
+        ink.bold(&format!("{name:69}")),
         ink.verdict(verdict, 0)
     );
-    // What worked comes first, then what was refused; the rest only when there is nothing else.
-    let mut order: Vec<&Try> = tries.iter().filter(|t| t.broke()).collect();
-    order.extend(tries.iter().filter(|t| t.verdict() == "refused"));
-    if order.is_empty() {
-        order.extend(tries);
+    let each = (LINES / rows.len().max(1)).max(2);
+    let mut shown = 0;
+    for row in rows {
+        for attempt in telling(row, each) {
+            let _ = writeln!(
+                page,
+                "    {} {:WHAT$} {}",
+                ink.verdict(attempt.verdict(), 12),
+                shorten(&attempt.what, WHAT),
+                attempt.note()
+            );
+            shown += 1;
+        }
     }
-    for attempt in order.iter().take(LINES) {
-        let _ = writeln!(
-            page,
-            "      {} {:58} {}",
-            ink.verdict(attempt.verdict(), 12),
-            attempt.what,
-            attempt.note()
-        );
-    }
-    if order.len() > LINES {
-        let _ = writeln!(
-            page,
-            "      and {} more, {verdict} alike",
-            order.len() - LINES
-        );
+    if all.len() > shown {
+        let _ = writeln!(page, "    and {} more attempts", all.len() - shown);
     }
     page
+}
+
+/// The attempts that tell most: those that worked, then those refused with different words.
+fn telling(row: &[Try], most: usize) -> Vec<&Try> {
+    let mut chosen: Vec<&Try> = row.iter().filter(|t| t.broke()).collect();
+    let refused = || row.iter().filter(|t| t.verdict() == "refused");
+    for attempt in refused() {
+        if chosen.iter().all(|c| c.note() != attempt.note()) {
+            chosen.push(attempt);
+        }
+    }
+    for attempt in refused() {
+        if chosen.len() < most && !chosen.contains(&attempt) {
+            chosen.push(attempt);
+        }
+    }
+    if chosen.is_empty() {
+        chosen.extend(row);
+    }
+    chosen.truncate(most);
+    // In the order in which they were made.
+    chosen.sort_by_key(|c| row.iter().position(|t| t == *c));
+    chosen
+}
+
+/// The same, or its beginning and `..`.
+fn shorten(words: &str, width: usize) -> String {
+    if words.chars().count() <= width {
+        return words.to_owned();
+    }
+    let start: String = words.chars().take(width.saturating_sub(2)).collect();
+    format!("{start}..")
 }
 
 #[cfg(test)]
@@ -234,14 +287,28 @@ mod tests {
     }
 
     #[test]
-    fn what_worked_is_shown_first() {
+    fn attempts_are_told_in_their_order() {
         let tries = [
             Try::new("a", End::Held("inside".into())),
             Try::new("b", End::Broke("out".into())),
         ];
-        let page = attack(1, "leave", "succeeded", &tries, &Ink::new(false));
+        let page = attack(1, "leave", &[tries.into()], &Ink::new(false));
         let lines: Vec<&str> = page.lines().collect();
         assert!(lines[0].ends_with("SUCCEEDED"));
-        assert!(lines[1].contains("SUCCEEDED") && lines[1].ends_with("out"));
+        assert!(lines[1].ends_with("inside"));
+        assert!(lines[2].contains("SUCCEEDED") && lines[2].ends_with("out"));
+    }
+
+    #[test]
+    fn what_worked_is_never_left_out() {
+        let mut tries: Vec<Try> = (0..30)
+            .map(|n| Try::new(format!("{n}"), End::Held(n.to_string())))
+            .collect();
+        tries.push(Try::new("last", End::Broke("out".into())));
+        let page = attack(1, "leave", &[tries], &Ink::new(false));
+        assert!(
+            page.contains("last") && page.contains("and 22 more attempts"),
+            "{page}"
+        );
     }
 }
