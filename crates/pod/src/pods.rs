@@ -344,8 +344,9 @@ pub(crate) fn look_up(root: &Arc<OwnedFd>, uuid: Uuid, from: Shelf) -> Result<Op
                 Err(e) => return Err(e).doing(doing),
             };
             let lock = probe(fd.as_fd()).doing(doing)?;
-            // Moved and let go in between: the two facts would not belong together.
-            if lock == Lock::Free && !still_at(root.as_fd(), &place, fd.as_fd()).doing(doing)? {
+            // Moved in between: the two facts would not belong together. A dead pod is set aside
+            // and then locked by its remover, and must not look as if it ran.
+            if !still_at(root.as_fd(), &place, fd.as_fd()).doing(doing)? {
                 continue 'again;
             }
             return Ok(Some(Pod {
