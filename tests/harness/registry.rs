@@ -45,12 +45,18 @@ impl Registry {
     /// Copies the image of an OCI layout to it; the name to run it by.
     #[track_caller]
     pub fn push(&self, layout: &Path, tag: &str, name: &str) -> String {
+        self.push_as(layout, tag, name, &[])
+    }
+
+    /// As [`Registry::push`], with options of `skopeo copy`, such as another compression.
+    #[track_caller]
+    pub fn push_as(&self, layout: &Path, tag: &str, name: &str, options: &[&str]) -> String {
         let from = format!("oci:{}:{tag}", layout.display());
         let to = format!("docker://{}/{name}", self.address);
-        tool(
-            "skopeo",
-            &["copy", "--quiet", "--dest-tls-verify=false", &from, &to],
-        );
+        let mut words = vec!["copy", "--quiet", "--dest-tls-verify=false"];
+        words.extend(options);
+        words.extend([from.as_str(), to.as_str()]);
+        tool("skopeo", &words);
         to
     }
 }

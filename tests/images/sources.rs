@@ -1,8 +1,12 @@
 //! Images made from Debian's packages, from each kind of source.
 
+use rkt_tests::command::tool;
 use rkt_tests::images::{BUSYBOX, DEBIAN, NGINX, REDIS, Recipe, TAG, TOOLS};
+use rkt_tests::layout::{Image, Pack};
 use rkt_tests::registry::Registry;
+use rkt_tests::tar::Entry;
 use rkt_tests::{Need, Rkt, wait_for};
+use serde_json::json;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
@@ -168,4 +172,61 @@ fn redis_drops_to_its_own_user() {
         );
         rkt.rkt(&["rm", &pod.uuid]).ok();
     }
+}
+
+#[test]
+fn layers_packed_by_zstd_are_understood() {
+    let Some(rkt) = Rkt::needs(&needs()) else {
+        return;
+    };
+    let registry = Registry::start(&rkt.file("registry"));
+    let mut image = Image::with_probe(&[Entry::file("which", "packed\n")]);
+    image.pack = Pack::Plain;
+    let layout = image.write(&rkt.file("plain"));
+    // skopeo packs what is not packed.
+    let options = ["--dest-compress-format=zstd"];
+    let name = registry.push_as(&layout.dir, TAG, "packed", &options);
+    let manifest = tool("skopeo", &["inspect", "--raw", "--tls-verify=false", &name]);
+    assert!(
+        manifest.contains("+zstd"),
+        "skopeo has packed otherwise: {manifest}"
+    );
+    assert_eq!(rkt.run(&[&name, "--", "cat", "/which"]).ok(), "packed\n");
+}
+
+#[test]
+fn an_index_gives_the_image_of_this_machine() {
+    let Some(rkt) = Rkt::needs(&[]) else { return };
+    let mut layout =
+        Image::with_probe(&[Entry::file("which", "this one\n")]).write(&rkt.file("index"));
+    let own = layout.manifest_digest();
+    let mut other = layout.manifest();
+    other["annotations"] = json!({ "of": "another machine" });
+    let other = layout.blob(
+        other.to_string().as_bytes(),
+        "application/vnd.oci.image.manifest.v1+json",
+    );
+    let size = std::fs::metadata(layout.blob_path(&own)).unwrap().len();
+    let index = json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.index.v1+json",
+        "manifests": [
+            { "mediaType": other["mediaType"], "digest": other["digest"], "size": other["size"],
+              "platform": { "os": "linux", "architecture": "riscv64" } },
+            { "mediaType": other["mediaType"], "digest": own, "size": size,
+              "platform": { "os": "linux", "architecture": "amd64" } },
+        ],
+    });
+    let mut entry = layout.blob(
+        index.to_string().as_bytes(),
+        "application/vnd.oci.image.index.v1+json",
+    );
+    entry["annotations"] = json!({ "org.opencontainers.image.ref.name": "many" });
+    layout.write_index(&json!({ "schemaVersion": 2, "manifests": [entry] }));
+    let name = format!("{}:many", layout.reference());
+    assert_eq!(rkt.run(&[&name, "--", "cat", "/which"]).ok(), "this one\n");
+    let wrong = rkt
+        .run(&["--platform=linux/s390x", &name, "--", "cat", "/which"])
+        .ends_with(125);
+    wrong.is_one_clear_error().says("s390x");
 }

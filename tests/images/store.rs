@@ -102,11 +102,10 @@ fn the_data_directory_is_for_root_only() {
     // A data directory that rkt makes itself, where anybody could look.
     let data = rkt.open_dir("open").join("data");
     let mut command = rkt.inside(rkt_tests::need::binary().unwrap());
-    command.arg(format!("--dir={}", data.display())).args([
-        "fetch",
-        "--quiet",
-        &layout.reference(),
-    ]);
+    command
+        .arg(format!("--dir={}", data.display()))
+        .arg(format!("--run-dir={}", rkt.run_dir().display()))
+        .args(["fetch", "--quiet", &layout.reference()]);
     rkt_tests::command::run(command, None).ok();
     let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&data).unwrap().permissions());
     assert_eq!(mode & 0o077, 0, "{mode:o}");
