@@ -3,3 +3,4 @@
 mod content;
 mod sources;
 mod store;
+mod verify;

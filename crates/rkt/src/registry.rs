@@ -9,13 +9,18 @@ use std::path::PathBuf;
 /// The hidden verb that reads a layer in a child without privileges.
 pub(crate) const LAYER_VERB: &str = rkt_store::layer::CHILD_VERB;
 
-/// The options of a fetch, with policy `New`.
-pub(crate) fn options(insecure: InsecureOptions) -> FetchOptions {
-    let mut options = FetchOptions::new(LayerProgram {
+/// The program that reads layers: this one.
+pub(crate) fn layer_program() -> LayerProgram {
+    LayerProgram {
         // Not the path: an upgrade in between must not mix two versions.
         path: PathBuf::from("/proc/self/exe"),
         args: vec![LAYER_VERB.into()],
-    });
+    }
+}
+
+/// The options of a fetch, with policy `New`.
+pub(crate) fn options(insecure: InsecureOptions) -> FetchOptions {
+    let mut options = FetchOptions::new(layer_program());
     options.builtins = embedded::images();
     // SIGHUP, SIGINT and SIGTERM end a fetch with nothing half done.
     options.stop_signals = vec![1, 2, 15];

@@ -36,10 +36,11 @@ pub use error::{Error, Kind, Result};
 pub use event::{Event, Events, Origin};
 pub use fetch::describe;
 pub use image::Image;
+pub use layer::Damage;
 pub use options::{
     Builtin, Credentials, FetchOptions, Insecure, LayerProgram, Network, Patience, Proxies,
     PullPolicy, Secret,
 };
 pub use platform::Platform;
 pub use reference::{Assumed, HUB, Reference};
-pub use store::{GcReport, OpenMode, Store};
+pub use store::{GcReport, OpenMode, Store, Verdict, Verifier};

@@ -15,6 +15,9 @@
 //! readers and fetchers (shared) from gc (exclusive).
 
 mod gc;
+mod verify;
+
+pub use verify::{Verdict, Verifier};
 
 use crate::disk;
 use crate::error::{Doing, Error, Kind, Result};

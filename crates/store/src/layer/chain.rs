@@ -11,6 +11,7 @@ use crate::options::LayerProgram;
 use rkt_spec::Digest;
 use rkt_spec::image::Accounts;
 use rustix::fd::AsFd;
+use std::fs::File;
 use std::path::Path;
 
 /// Most layers of an image; overlayfs stacks 500.
@@ -77,11 +78,35 @@ fn build(
     id: &ChainId,
 ) -> Result<()> {
     let dir = Growing::new(store, "chain")?;
-    let (index, passwd, group) = (
-        dir.create("index")?,
-        dir.create("passwd")?,
-        dir.create("group")?,
-    );
+    let made = Made {
+        index: dir.create("index")?,
+        passwd: dir.create("passwd")?,
+        group: dir.create("group")?,
+    };
+    let record = build_into(store, process, layer, below, id, &made)?;
+    for file in [&made.index, &made.passwd, &made.group] {
+        seal(file)?;
+    }
+    dir.write("info", &disk::bytes(&record))?;
+    dir.publish(&chain_dir(store, id))
+}
+
+/// The files of a chain entry besides its record, empty before they are made.
+pub(super) struct Made {
+    pub(super) index: File,
+    pub(super) passwd: File,
+    pub(super) group: File,
+}
+
+/// Has the child make a chain entry, on what it was given of the layers below.
+pub(super) fn build_into(
+    store: &Path,
+    process: &mut Process,
+    layer: &Layer,
+    below: &[Digest],
+    id: &ChainId,
+    made: &Made,
+) -> Result<Chain> {
     let lowest = below.is_empty();
     let ready = layer.index_bytes != 0 && (lowest || !layer.needs_lower);
     let ready_index = match ready {
@@ -95,29 +120,24 @@ fn build(
         ready,
         patch_root: !lowest && !layer.has_root,
     });
-    let mut fds = vec![index.as_fd(), passwd.as_fd(), group.as_fd()];
+    let mut fds = vec![made.index.as_fd(), made.passwd.as_fd(), made.group.as_fd()];
     fds.extend(ready_index.iter().map(AsFd::as_fd));
     process.send(&job, &fds)?;
     let Answer::Chain(built) = process.answer()? else {
         return Err(lied());
     };
     let record = check(store, layer, below, built)?;
-    let lengths = (
-        index.metadata()?.len(),
-        passwd.metadata()?.len(),
-        group.metadata()?.len(),
-    );
-    if lengths.0 != record.index_bytes || lengths.1 > MAX_ACCOUNTS || lengths.2 > MAX_ACCOUNTS {
+    let long = |file: &File| Ok::<_, Error>(file.metadata()?.len() > MAX_ACCOUNTS);
+    if made.index.metadata()?.len() != record.index_bytes
+        || long(&made.passwd)?
+        || long(&made.group)?
+    {
         return Err(lied());
     }
-    for file in [&index, &passwd, &group] {
-        seal(file)?;
-    }
-    dir.write("info", &disk::bytes(&record))?;
-    dir.publish(&chain_dir(store, id))
+    Ok(record)
 }
 
-fn lied() -> Error {
+pub(super) fn lied() -> Error {
     Error::new(
         Kind::System,
         "the reader of layers gave an answer that cannot be",

@@ -9,7 +9,7 @@ use super::input::{Budget, Input, Kept, Stream};
 use super::settle::{has_implicit, settle, spell_out_opaque_root};
 use super::tar::Tar;
 use super::tree::{ROOT, Sealed, Tree};
-use super::wire::{Answer, Bounds, Build, BuiltChain, Job, ReadLayer};
+use super::wire::{Answer, Bounds, Build, BuiltChain, Job, ReadLayer, Reindex};
 use crate::erofs::{self, Index, kind};
 use crate::error::{Error, Kind, Result};
 use rkt_spec::Digest;
@@ -99,6 +99,13 @@ impl Child {
                 let layer = self.layer(from, tar, index)?;
                 Ok(Some(Answer::Layer(layer)))
             }
+            Job::Reindex(Reindex { diff, tar_bytes }) => {
+                let [tar, index] = descriptors(fds)?;
+                let mut apply = Apply::new(self.tree(), None);
+                collect(Kept::new(&tar, tar_bytes), &mut apply, self.bounds.entries)?;
+                let layer = index_layer(apply, diff, tar_bytes, &tar, index)?;
+                Ok(Some(Answer::Layer(layer)))
+            }
             Job::Tar(diff) => {
                 let [tar] = descriptors(fds)?;
                 self.tars.insert(diff, tar);
@@ -137,7 +144,7 @@ impl Child {
 
     /// Reads a layer as it comes: inflate, hash, keep, parse; then its index, if that is the same
     /// whatever lies below (or nothing does).
-    fn layer(&self, from: File, mut tar: File, mut index: File) -> Result<ReadLayer> {
+    fn layer(&self, from: File, mut tar: File, index: File) -> Result<ReadLayer> {
         let taken = Cell::new(0);
         let budget = Budget {
             bytes: self.bounds.bytes,
@@ -148,25 +155,8 @@ impl Child {
         let mut apply = Apply::new(self.tree(), None);
         let stream = collect(stream, &mut apply, self.bounds.entries)?;
         let (hash, tar_bytes) = stream.finish();
-        let padded = tar_bytes.next_multiple_of(512);
-        rustix::fs::ftruncate(&tar, padded)?;
-        let mut layer = ReadLayer {
-            diff: Digest::sha256(&hash),
-            tar_bytes,
-            entries: apply.entries,
-            index_bytes: 0,
-            needs_lower: true,
-            has_root: apply.tree.inode(ROOT)?.explicit,
-        };
-        if apply.unresolved || apply.whiteouts {
-            return Ok(layer);
-        }
-        let sealed = apply.tree.seal()?;
-        layer.needs_lower = has_implicit(&sealed)?;
-        let devices: &[u64] = if padded == 0 { &[] } else { &[padded] };
-        let mut read = |_: u16, at: u64, into: &mut [u8]| Ok(tar.read_exact_at(into, at)?);
-        layer.index_bytes = write_index(sealed, devices, &layer.diff, &mut index, &mut read)?.0;
-        Ok(layer)
+        rustix::fs::ftruncate(&tar, tar_bytes.next_multiple_of(512))?;
+        index_layer(apply, Digest::sha256(&hash), tar_bytes, &tar, index)
     }
 
     /// Makes a chain entry on what is below, and puts it on top of that.
@@ -276,6 +266,34 @@ fn collect<I: Input>(input: I, apply: &mut Apply<'_>, max_entries: u64) -> Resul
         apply.entry(&entry)?;
     }
     Ok(tar.into_input())
+}
+
+/// Writes the index of a layer alone, if there is one.
+fn index_layer(
+    apply: Apply<'_>,
+    diff: Digest,
+    tar_bytes: u64,
+    tar: &File,
+    mut index: File,
+) -> Result<ReadLayer> {
+    let padded = tar_bytes.next_multiple_of(512);
+    let mut layer = ReadLayer {
+        diff,
+        tar_bytes,
+        entries: apply.entries,
+        index_bytes: 0,
+        needs_lower: true,
+        has_root: apply.tree.inode(ROOT)?.explicit,
+    };
+    if apply.unresolved || apply.whiteouts {
+        return Ok(layer);
+    }
+    let sealed = apply.tree.seal()?;
+    layer.needs_lower = has_implicit(&sealed)?;
+    let devices: &[u64] = if padded == 0 { &[] } else { &[padded] };
+    let mut read = |_: u16, at: u64, into: &mut [u8]| Ok(tar.read_exact_at(into, at)?);
+    layer.index_bytes = write_index(sealed, devices, &layer.diff, &mut index, &mut read)?.0;
+    Ok(layer)
 }
 
 /// Hashes what it writes.

@@ -2,12 +2,12 @@
 
 use super::info;
 use super::{ChainId, LayerInfo};
+use crate::blob::Hasher;
 use crate::disk::read;
 use crate::error::{Doing, Error, Kind, Result};
 use rkt_spec::Digest;
 use rkt_spec::codec::Record;
 use rustix::fs::{Mode, OFlags};
-use sha2::{Digest as _, Sha256};
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
@@ -196,8 +196,9 @@ pub fn sweep(store: &Path) -> Result<usize> {
 pub(super) fn verify(store: &Path, diff: &Digest) -> Result<()> {
     let record = layer_record(store, diff)?.ok_or_else(|| missing(diff))?;
     let mut tar = open_tar(store, diff)?;
+    from_disk(&tar);
     let mut left = record.tar_bytes;
-    let mut hash = Sha256::new();
+    let mut hash = Hasher::new(diff.algorithm());
     let mut buffer = vec![0; 256 << 10];
     loop {
         let n = tar
@@ -216,14 +217,21 @@ pub(super) fn verify(store: &Path, diff: &Digest) -> Result<()> {
             break;
         }
     }
-    if left == 0 && &Digest::sha256(&hash.finalize().into()) == diff {
-        Ok(())
-    } else {
-        Err(Error::new(
-            Kind::Corrupt,
-            format!("the stored bytes of layer `{diff}` are not what its digest says"),
-        ))
-    }
+    let have = hash.finish();
+    let problem = match left {
+        0 if have == *diff => return Ok(()),
+        0 => format!("its bytes have digest `{have}`, not `{diff}`"),
+        u64::MAX => "its padding holds bytes that are not zero".to_owned(),
+        left => format!("its last {left} bytes are missing"),
+    };
+    Err(Error::new(Kind::Corrupt, problem)
+        .while_doing(format!("look at the stored bytes of layer `{diff}`")))
+}
+
+/// Has the kernel forget what it has in memory of a file, so that the disk itself is read. What
+/// is mapped or mounted it keeps.
+pub(super) fn from_disk(file: &File) {
+    let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed);
 }
 
 pub(super) fn missing(diff: &Digest) -> Error {

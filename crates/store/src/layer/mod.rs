@@ -17,6 +17,7 @@
 mod apply;
 pub(crate) mod below;
 mod chain;
+mod check;
 mod child;
 mod confine;
 pub(crate) mod disk;
@@ -34,6 +35,8 @@ mod wire;
 mod writer;
 
 pub use chain::{accounts, commit_chain};
+pub(crate) use check::told;
+pub use check::{Checker, Damage};
 pub use disk::{chains, has_chain, has_layer, layers, open_tar, remove_chain, remove_layer, sweep};
 pub use writer::Writer;
 
@@ -123,6 +126,20 @@ pub struct Limits {
     pub ratio: u64,
     /// Directories on the way to a file.
     pub depth: u16,
+}
+
+impl Limits {
+    /// For tars that were taken once, whatever the limits were then.
+    pub(crate) fn of_what_is_kept() -> Self {
+        Self {
+            // Below what the kernel takes for a size of a file.
+            bytes: 1 << 60,
+            entries: u64::MAX,
+            metadata: 1 << 30,
+            ratio: u64::MAX,
+            depth: u16::MAX,
+        }
+    }
 }
 
 impl Default for Limits {

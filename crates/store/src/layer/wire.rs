@@ -57,6 +57,19 @@ pub(crate) enum Job {
     /// Make a chain entry: index, passwd, group, and the ready index if there is one. Answer
     /// [`Answer::Chain`].
     Build(Build),
+    /// Index a tar that is kept and was hashed: the tar, index. Answer [`Answer::Layer`].
+    Reindex(Reindex),
+}
+
+record! {
+    /// What is known of a tar that is indexed once more.
+    #[derive(Debug, Clone)]
+    pub struct Reindex {
+        /// The layer.
+        pub diff: Digest,
+        /// Bytes of its tar as hashed.
+        pub tar_bytes: u64,
+    }
 }
 
 record! {
@@ -121,6 +134,10 @@ impl Job {
                 out.push(4);
                 build.put(&mut out);
             }
+            Self::Reindex(reindex) => {
+                out.push(5);
+                reindex.put(&mut out);
+            }
         }
         out
     }
@@ -133,6 +150,7 @@ impl Job {
             2 => Self::Tar(Record::take(&mut from)?),
             3 => Self::Have(Record::take(&mut from)?),
             4 => Self::Build(Record::take(&mut from)?),
+            5 => Self::Reindex(Record::take(&mut from)?),
             _ => return Err(unknown()),
         };
         from.finish()?;
