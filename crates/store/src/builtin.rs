@@ -6,6 +6,7 @@ use crate::error::{Error, Kind, Result};
 use crate::options::Builtin;
 use crate::platform::Platform;
 use crate::source::{self, Candidate, Layer, Source};
+use crate::ustar::header;
 use std::collections::BTreeSet;
 use std::io::Write;
 
@@ -79,28 +80,4 @@ fn tar(builtin: &Builtin) -> Result<Vec<u8>> {
     }
     out.resize(out.len() + 1024, 0);
     Ok(out)
-}
-
-fn header(name: &str, mode: u32, kind: u8, size: u64) -> [u8; 512] {
-    let mut header = [0_u8; 512];
-    let mut put = |at: usize, bytes: &[u8]| {
-        for (to, from) in header.iter_mut().skip(at).zip(bytes) {
-            *to = *from;
-        }
-    };
-    put(0, name.as_bytes());
-    put(100, format!("{:07o}", mode & 0o7777).as_bytes());
-    put(108, b"0000000");
-    put(116, b"0000000");
-    put(124, format!("{size:011o}").as_bytes());
-    put(136, b"00000000000");
-    put(148, b"        ");
-    put(156, &[kind]);
-    put(257, b"ustar\x0000");
-    let sum: u32 = header.iter().map(|b| u32::from(*b)).sum();
-    let text = format!("{sum:06o}\0 ");
-    for (to, from) in header.iter_mut().skip(148).zip(text.as_bytes()) {
-        *to = *from;
-    }
-    header
 }

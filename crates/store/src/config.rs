@@ -287,6 +287,45 @@ fn port_range(key: &str) -> Option<(u16, u16, String)> {
     (low > 0 && low <= high).then_some((low, high, protocol))
 }
 
+/// One step in the making of an image, in its maker's words.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct History {
+    /// RFC 3339, as it stands there.
+    pub created: Option<String>,
+    /// The command.
+    pub created_by: Option<String>,
+    /// Who.
+    pub author: Option<String>,
+    /// Anything.
+    pub comment: Option<String>,
+    /// Whether it made no layer.
+    #[serde(rename = "empty_layer")]
+    pub empty: bool,
+    /// The layer that it made.
+    #[serde(skip)]
+    pub layer: Option<Digest>,
+    /// Bytes of that layer's tar.
+    #[serde(skip)]
+    pub bytes: u64,
+}
+
+/// The steps that a configuration tells of, oldest first.
+pub(crate) fn history(bytes: &[u8]) -> Result<Vec<History>> {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct File {
+        history: Option<Vec<History>>,
+    }
+    let file: File = serde_json::from_slice(bytes).map_err(|e| {
+        Error::new(
+            Kind::Corrupt,
+            format!("the history in the configuration is not readable: {e}"),
+        )
+    })?;
+    Ok(file.history.unwrap_or_default())
+}
+
 /// The configuration file of an image that we make ourselves.
 pub(crate) fn write(config: &ImageConfig, diff_ids: &[Digest]) -> Result<Vec<u8>> {
     let none_if_empty = |t: &String| (!t.is_empty()).then(|| t.clone());

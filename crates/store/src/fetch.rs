@@ -291,5 +291,7 @@ fn record(candidate: &Candidate, bytes: u64) -> Record {
         layers,
         bytes,
         fetched_at: disk::now(),
+        last_used: disk::now(),
+        pinned: false,
     }
 }

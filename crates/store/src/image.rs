@@ -29,6 +29,10 @@ pub struct Image {
     pub manifest: Option<Digest>,
     /// When it came, in seconds since 1970.
     pub fetched_at: u64,
+    /// When it was last asked for by `run` or `fetch`, in seconds since 1970.
+    pub last_used: u64,
+    /// Whether gc keeps it however long nobody used it.
+    pub pinned: bool,
 }
 
 impl Image {
@@ -56,6 +60,12 @@ pub(crate) struct Record {
     pub(crate) chains: Vec<Digest>,
     pub(crate) bytes: u64,
     pub(crate) fetched_at: u64,
+    /// Time of the record's file; see [`Record::touch`].
+    #[serde(skip)]
+    pub(crate) last_used: u64,
+    /// Whether there is a file of its name in `pins`.
+    #[serde(skip)]
+    pub(crate) pinned: bool,
 }
 
 impl Record {
@@ -71,7 +81,12 @@ impl Record {
     }
 
     pub(crate) fn read_at(path: &Path) -> Result<Self> {
-        let record: Self = disk::read_json(path, Self::LIMIT)?;
+        let mut record: Self = disk::read_json(path, Self::LIMIT)?;
+        let modified = std::fs::symlink_metadata(path)?.modified()?;
+        record.last_used = modified
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0, |d| d.as_secs());
+        record.pinned = pin(path, &record.id).is_some_and(|pin| pin.exists());
         if record.version == 1 && record.layers.len() == record.chains.len() {
             Ok(record)
         } else {
@@ -80,6 +95,21 @@ impl Record {
                 "the record is of a version that this rkt does not know",
             ))
         }
+    }
+
+    /// Notes that the image is used now. A store that cannot be written to stays as it is.
+    pub(crate) fn touch(dir: &Path, id: &Digest) {
+        use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW};
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: UTIME_NOW,
+        };
+        let times = Timestamps {
+            last_access: now,
+            last_modification: now,
+        };
+        let path = Self::path(dir, id);
+        let _ = rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW);
     }
 
     pub(crate) fn write(&self, dir: &Path) -> Result<()> {
@@ -98,8 +128,20 @@ impl Record {
             bytes: self.bytes,
             manifest: self.manifest,
             fetched_at: self.fetched_at,
+            last_used: self.last_used,
+            pinned: self.pinned,
         }
     }
+}
+
+/// The file that pins an image, from the path of its record or of its forgotten one.
+fn pin(record: &Path, id: &Digest) -> Option<PathBuf> {
+    Some(pin_path(record.parent()?.parent()?, id))
+}
+
+/// The file `pins/<hex>`: gc keeps the image.
+pub(crate) fn pin_path(dir: &Path, id: &Digest) -> PathBuf {
+    dir.join("pins").join(id.hex())
 }
 
 /// The file `refs/<escaped name>`: what a name meant when it was last asked.

@@ -18,6 +18,7 @@ mod disk;
 mod erofs;
 pub mod error;
 pub mod event;
+pub mod export;
 mod fetch;
 pub mod image;
 pub mod layer;
@@ -31,6 +32,7 @@ pub mod reference;
 mod registry;
 mod source;
 pub mod store;
+mod ustar;
 
 pub use error::{Error, Kind, Result};
 pub use event::{Event, Events, Origin};
@@ -43,4 +45,6 @@ pub use options::{
 };
 pub use platform::Platform;
 pub use reference::{Assumed, HUB, Reference};
-pub use store::{GcReport, OpenMode, Store, Verdict, Verifier};
+pub use store::{
+    GcReport, GcRules, History, OpenMode, Part, Store, Usage, Verdict, Verifier, tree_bytes,
+};

@@ -7,6 +7,7 @@
 //! distribution/sha256/HEX   digest of a compressed layer -> its diff id
 //! images/HEX.json           one record an image
 //! refs/NAME                 one record a name
+//! pins/HEX                  images that gc keeps however long nobody used them
 //! forgotten/HEX.json        records of removed images, until gc sees that no pod needs them
 //! locks/, tmp/
 //! ```
@@ -15,14 +16,18 @@
 //! readers and fetchers (shared) from gc (exclusive).
 
 mod gc;
+mod usage;
 mod verify;
 
+pub use gc::{GcReport, GcRules};
+pub use usage::{Part, Usage, tree_bytes};
 pub use verify::{Verdict, Verifier};
 
+pub use crate::config::History;
 use crate::disk;
 use crate::error::{Doing, Error, Kind, Result};
 use crate::event::Events;
-use crate::image::{Image, NameRecord, Record};
+use crate::image::{Image, NameRecord, Record, pin_path};
 use crate::layer::{self, ChainId};
 use crate::mounts;
 use crate::options::{FetchOptions, LayerProgram};
@@ -51,26 +56,14 @@ pub struct Store {
     lock: Option<OwnedFd>,
 }
 
-/// What a gc has done.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct GcReport {
-    /// Bytes of disk given back.
-    pub bytes: u64,
-    /// Layers removed.
-    pub layers: usize,
-    /// Chains removed.
-    pub chains: usize,
-    /// Left-overs of broken fetches and unused manifests removed.
-    pub files: usize,
-}
-
-const PLACES: [&str; 9] = [
+const PLACES: [&str; 10] = [
     "blobs/sha256",
     "layers/sha256",
     "chains/sha256",
     "distribution/sha256",
     "images",
     "refs",
+    "pins",
     "forgotten",
     "locks",
     "tmp",
@@ -120,7 +113,12 @@ impl Store {
         options: &FetchOptions,
         events: Events<'_>,
     ) -> Result<Image> {
-        crate::fetch::resolve(self, reference, options, events)
+        let mut image = crate::fetch::resolve(self, reference, options, events)?;
+        if self.is_writable() {
+            Record::touch(&self.dir, &image.id);
+            image.last_used = disk::now();
+        }
+        Ok(image)
     }
 
     /// All images, sorted by their first name, those without a name last.
@@ -206,7 +204,8 @@ impl Store {
             .dir
             .join("forgotten")
             .join(format!("{}.json", id.hex()));
-        fs::rename(Record::path(&self.dir, id), forgotten).doing(what)
+        fs::rename(Record::path(&self.dir, id), forgotten).doing(what)?;
+        self.unpin(id)
     }
 
     /// Takes one name from its image; the image stays, by its id if it was the last name.
@@ -219,17 +218,108 @@ impl Store {
             .doing(|| format!("remove name `{reference}`"))
     }
 
-    /// Gives back what no image and no pod needs: `in_use` are the chains of the pods, all of
-    /// them. What goes is unmounted in `run_dir` (`/run/rkt`) first.
+    /// Gives an image of the store one more name; a name that meant another image moves. When
+    /// the source of that name is asked again, its answer wins.
     ///
-    /// Waits up to 10 s for fetches to end. Safe at any time and after any crash.
+    /// # Errors
+    /// `BadReference` for what is no name of a registry, or fixes a digest.
+    pub fn tag(&self, id: &Digest, name: &Reference) -> Result<()> {
+        let what = || format!("give image `{id}` the name `{name}`");
+        match name {
+            Reference::Registry(n) if n.digest.is_none() => {}
+            _ => {
+                let problem = "only `[host/]name[:tag]` can be given to an image";
+                return Err(Error::new(Kind::BadReference, problem)).doing(what);
+            }
+        }
+        let record = NameRecord {
+            reference: name.canonical(),
+            image: id.clone(),
+            stamp: String::new(),
+            fetched_at: disk::now(),
+        };
+        record.write(&self.dir, &name.file_name()).doing(what)
+    }
+
+    /// Pins an image: gc keeps it however long nobody used it. [`Store::remove`] unpins.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn pin(&self, id: &Digest) -> Result<()> {
+        disk::write(&self.dir, &pin_path(&self.dir, id), b"").doing(|| format!("pin image `{id}`"))
+    }
+
+    /// Takes the pin off an image; none is as good.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn unpin(&self, id: &Digest) -> Result<()> {
+        disk::remove_if_there(&pin_path(&self.dir, id)).doing(|| format!("unpin image `{id}`"))
+    }
+
+    /// Gives back what no image and no pod needs, and images that nobody used for long. What
+    /// goes is unmounted in `run_dir` (`/run/rkt`) first.
+    ///
+    /// Waits up to 10 s for fetches and starts to end. Safe at any time and after any crash.
     ///
     /// # Errors
     /// `Busy` when others hold the store longer than that; `Corrupt` when a record cannot be
     /// read, for then nobody knows what it needs.
-    pub fn gc(&self, in_use: &[Digest], run_dir: &Path) -> Result<GcReport> {
-        gc::run(self, in_use, run_dir)
+    pub fn gc(&self, rules: &GcRules<'_>, run_dir: &Path) -> Result<GcReport> {
+        gc::run(self, rules, run_dir)
             .doing(|| format!("clean image store `{}`", self.dir.display()))
+    }
+
+    /// What the image says about how it was made, oldest first; empty when it says nothing.
+    ///
+    /// # Errors
+    /// As [`Store::config_json`].
+    pub fn history(&self, image: &Image) -> Result<Vec<History>> {
+        let steps = crate::config::history(&self.config_json(&image.id)?)
+            .doing(|| format!("read the history of image `{}`", image.id))?;
+        let mut layers = image.layers.iter();
+        let mut all = Vec::new();
+        for step in steps {
+            let layer = match step.empty {
+                true => None,
+                false => layers.next().cloned(),
+            };
+            let bytes = match &layer {
+                Some(diff) => layer::has_layer(&self.dir, diff)?.map(|info| info.tar_bytes),
+                None => None,
+            };
+            all.push(History {
+                layer,
+                bytes: bytes.unwrap_or(0),
+                ..step
+            });
+        }
+        // Makers that write no history for a layer say nothing about it; it is there still.
+        for diff in layers {
+            let info = layer::has_layer(&self.dir, diff)?;
+            all.push(History {
+                layer: Some(diff.clone()),
+                bytes: info.map_or(0, |info| info.tar_bytes),
+                ..History::default()
+            });
+        }
+        Ok(all)
+    }
+
+    /// Writes the merged root file system of an image into an empty directory. Needs root for
+    /// owners and devices.
+    ///
+    /// # Errors
+    /// `NotFound` when a layer is gone, and whatever writing gives.
+    pub fn render(&self, image: &Image, into: std::os::fd::BorrowedFd<'_>) -> Result<()> {
+        let doing = || format!("write the files of image `{}`", image.name);
+        match image.chains.last() {
+            Some(top) => {
+                let top = ChainId::from_digest(top.clone());
+                crate::directory::render(&self.dir, &top, into).doing(doing)
+            }
+            None => Ok(()),
+        }
     }
 
     /// The users and groups of an image, for names in `--user`.

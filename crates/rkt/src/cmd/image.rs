@@ -1,10 +1,18 @@
 //! `rkt image VERB`: what is in the store, and what can be done with it. A module a verb.
 
 mod cat_manifest;
+mod export;
 mod gc;
+mod history;
+mod in_use;
 mod list;
+mod place;
+mod render;
 mod rm;
+mod tag;
 mod verify;
+
+pub(super) use in_use::{by_pod, in_use};
 
 use crate::args;
 use crate::failure::Failure;
@@ -26,7 +34,7 @@ enum Verb {
     List(list::List),
     /// Remove images
     Rm(rm::Rm),
-    /// Give back the layers that no image and no pod needs
+    /// Give back images that nobody used for long, and what no image and no pod needs
     #[command(visible_alias = "prune")]
     Gc(gc::Gc),
     /// Print what an image says about itself
@@ -34,6 +42,21 @@ enum Verb {
     CatManifest(cat_manifest::CatManifest),
     /// Compare every byte of images with their ids
     Verify(verify::Verify),
+    /// Write the files of an image to a directory
+    Extract(render::Render),
+    /// Write the files of an image, with all it stands on, to a directory
+    Render(render::Render),
+    /// Write an image to a file that other engines read
+    #[command(visible_alias = "save")]
+    Export(export::Export),
+    /// Give an image more names
+    Tag(tag::Tag),
+    /// Have gc keep images however long nobody uses them
+    Pin(tag::Pin),
+    /// Take the pin off images
+    Unpin(tag::Pin),
+    /// Tell how an image was made
+    History(history::Words),
     /// Bring images into the store
     #[command(hide = true)]
     Fetch {
@@ -49,6 +72,12 @@ pub(super) fn run(words: Vec<OsString>) -> Result<u8, Failure> {
         Verb::Gc(asked) => gc::run(&asked),
         Verb::CatManifest(asked) => cat_manifest::run(&asked),
         Verb::Verify(asked) => verify::run(&asked),
+        Verb::Extract(asked) | Verb::Render(asked) => render::run(&asked),
+        Verb::Export(asked) => export::run(&asked),
+        Verb::Tag(asked) => tag::tag(&asked),
+        Verb::Pin(asked) => tag::pin(&asked, tag::Change::Pin),
+        Verb::Unpin(asked) => tag::pin(&asked, tag::Change::Unpin),
+        Verb::History(asked) => history::run(&asked),
         Verb::Fetch { words } => super::fetch::run(words),
     }
 }

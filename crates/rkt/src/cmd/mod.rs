@@ -20,6 +20,7 @@ mod rm;
 mod run;
 mod status;
 mod stop;
+mod system;
 mod version;
 
 use crate::failure::Failure;
@@ -85,8 +86,14 @@ pub(crate) const VERBS: &[Verb] = &[
     verb(
         "image",
         &[],
-        "List, show and remove images of the store",
+        "List, show, check, write and remove images",
         image::run,
+    ),
+    verb(
+        "system",
+        &[],
+        "Tell what lies on the disk and what is mounted",
+        system::run,
     ),
     verb(
         "doctor",
@@ -100,6 +107,27 @@ pub(crate) const VERBS: &[Verb] = &[
         name: "images",
         aliases: &[],
         prefix: &["list"],
+        about: "",
+        run: image::run,
+    },
+    Verb {
+        name: "tag",
+        aliases: &[],
+        prefix: &["tag"],
+        about: "",
+        run: image::run,
+    },
+    Verb {
+        name: "history",
+        aliases: &[],
+        prefix: &["history"],
+        about: "",
+        run: image::run,
+    },
+    Verb {
+        name: "save",
+        aliases: &[],
+        prefix: &["export"],
         about: "",
         run: image::run,
     },
@@ -124,11 +152,11 @@ pub(crate) fn dispatch(argv: Vec<OsString>) -> Result<u8, Failure> {
 }
 
 /// The words for a verb that stood at `at`: its prefix, what stood before it, what stood behind.
-/// `image` has verbs of its own, which come before any option.
+/// `image` and `system` have verbs of their own, which come before any option.
 fn reorder(verb: &Verb, mut argv: Vec<OsString>, at: usize) -> Vec<OsString> {
     let mut behind = argv.split_off(at).into_iter().skip(1).peekable();
     let mut words: Vec<OsString> = verb.prefix.iter().map(OsString::from).collect();
-    if verb.name == "image" {
+    if matches!(verb.name, "image" | "system") {
         words.extend(behind.next_if(|word| !word.to_string_lossy().starts_with('-')));
     }
     words.extend(argv);
@@ -164,9 +192,14 @@ pub(crate) fn find(word: &str) -> Result<&'static Verb, Failure> {
 
 /// Writes data on stdout. A reader that went away (`rkt list | head`) is no failure.
 pub(crate) fn say(text: &str) {
+    say_bytes(text.as_bytes());
+}
+
+/// As [`say`], for data that may be no text.
+pub(crate) fn say_bytes(bytes: &[u8]) {
     use std::io::Write;
     let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    let _ = out.write_all(bytes).and_then(|()| out.flush());
 }
 
 /// Writes a line on stderr.

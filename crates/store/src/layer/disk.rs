@@ -167,6 +167,16 @@ pub fn remove_chain(store: &Path, chain: &ChainId) -> Result<u64> {
     remove(store, &chain_dir(store, chain))
 }
 
+/// Bytes of disk that [`remove_layer`] would give back.
+pub fn layer_bytes(store: &Path, diff: &Digest) -> u64 {
+    bytes_in(&layer_dir(store, diff))
+}
+
+/// Bytes of disk that [`remove_chain`] would give back.
+pub fn chain_bytes(store: &Path, chain: &ChainId) -> u64 {
+    bytes_in(&chain_dir(store, chain))
+}
+
 /// Prefixes of our names in `tmp`.
 const PREFIXES: [&str; 4] = ["layer-", "chain-", "tree-", "gone-"];
 

@@ -37,7 +37,10 @@ mod writer;
 pub use chain::{accounts, commit_chain};
 pub(crate) use check::told;
 pub use check::{Checker, Damage};
-pub use disk::{chains, has_chain, has_layer, layers, open_tar, remove_chain, remove_layer, sweep};
+pub use disk::{
+    chain_bytes, chains, has_chain, has_layer, layer_bytes, layers, open_tar, remove_chain,
+    remove_layer, sweep,
+};
 pub use writer::Writer;
 
 use crate::error::Result;

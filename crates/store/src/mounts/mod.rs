@@ -153,6 +153,19 @@ pub fn detach_unused_by(
     }
 }
 
+/// The chains whose layers are mounted on this host.
+///
+/// # Errors
+/// As [`attach`]. No pinned namespace is no error: none.
+pub fn mounted(store: &Path, run_dir: &Path, program: &LayerProgram) -> Result<Vec<ChainId>> {
+    let name = pinned::name(store)?;
+    match pinned::find(run_dir, &name)? {
+        None => Ok(Vec::new()),
+        Some(pin) if pinned::single_threaded()? => pinned::inside(&pin, inside::list),
+        Some(_) => remote::list(store, run_dir, program),
+    }
+}
+
 /// Lets go of the namespace with all mounts in it. Running pods keep their clones; the next
 /// [`attach`] makes a new one.
 ///

@@ -3,7 +3,7 @@
 use super::list::value;
 use crate::args::{Format, Globals};
 use crate::failure::Failure;
-use rkt_store::{HUB, OpenMode, Store};
+use rkt_store::{HUB, Image, OpenMode, Store};
 
 /// Words of `rkt image cat-manifest`.
 #[derive(Debug, clap::Args)]
@@ -15,6 +15,12 @@ pub(super) struct CatManifest {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
           default_missing_value = "true", default_value_t = true, action = clap::ArgAction::Set)]
     pretty_print: bool,
+    /// The configuration as its maker wrote it, byte for byte
+    #[arg(long)]
+    raw: bool,
+    /// How to print; json is one line
+    #[arg(long, value_enum)]
+    format: Option<Format>,
     #[command(flatten)]
     globals: Globals,
 }
@@ -22,15 +28,24 @@ pub(super) struct CatManifest {
 pub(super) fn run(asked: &CatManifest) -> Result<u8, Failure> {
     let store = Store::open(&asked.globals.dir, OpenMode::Look)?;
     let image = store.find(&asked.image, HUB)?;
-    let mut object = value(&image);
+    if asked.raw {
+        crate::cmd::say_bytes(&store.config_json(&image.id)?);
+        return Ok(0);
+    }
+    let format = match asked.format {
+        Some(Format::Json) => Format::Json,
+        None if !asked.pretty_print => Format::Json,
+        _ => Format::JsonPretty,
+    };
+    crate::cmd::say(&text(&image, format)?);
+    Ok(0)
+}
+
+/// What an image says about itself.
+pub(super) fn text(image: &Image, format: Format) -> Result<String, Failure> {
+    let mut object = value(image);
     if let (Some(map), Ok(config)) = (object.as_object_mut(), serde_json::to_value(&image.config)) {
         map.insert("config".to_owned(), config);
     }
-    let format = if asked.pretty_print {
-        Format::JsonPretty
-    } else {
-        Format::Json
-    };
-    crate::cmd::say(&crate::cmd::json(&object, format)?);
-    Ok(0)
+    crate::cmd::json(&object, format)
 }

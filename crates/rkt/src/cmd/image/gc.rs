@@ -1,18 +1,23 @@
-//! `rkt image gc`.
+//! `rkt image gc`: gives back what no image, no pod and no pull needs.
 
+use super::in_use::in_use;
 use crate::args::{Format, Globals};
 use crate::columns;
-use crate::failure::Failure;
-use rkt_pod::Pods;
-use rkt_spec::Digest;
-use rkt_spec::manifest::PodManifest;
-use rkt_stage0::merge::CHAINS;
-use rkt_store::{OpenMode, Store};
+use crate::failure::{Failure, printable};
+use crate::view::time::duration;
+use rkt_store::{GcReport, GcRules, OpenMode, Store};
 use serde_json::json;
+use std::time::Duration;
 
 /// Words of `rkt image gc`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Gc {
+    /// How long nobody must have used an image before it goes, with its names
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "24h")]
+    grace_period: Duration,
+    /// Only say what would go
+    #[arg(long)]
+    dry_run: bool,
     /// How to print
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -22,53 +27,46 @@ pub(super) struct Gc {
 
 pub(super) fn run(asked: &Gc) -> Result<u8, Failure> {
     let store = Store::open(&asked.globals.dir, OpenMode::Use)?;
-    let in_use = in_use(&asked.globals.dir)?;
-    let report = store.gc(&in_use, &asked.globals.run_dir)?;
-    crate::cmd::say(&match asked.format {
-        Format::Table => format!(
-            "removed {} layers, {} chains and {} left-over files: {}\n",
-            report.layers,
-            report.chains,
-            report.files,
-            columns::size(report.bytes)
-        ),
-        format => crate::cmd::json(
-            &json!({
-                "layers": report.layers,
-                "chains": report.chains,
-                "files": report.files,
-                "bytes": report.bytes,
-            }),
-            format,
-        )?,
-    });
+    let rules = GcRules {
+        in_use: &|| in_use(&asked.globals.dir),
+        unused_for: Some(asked.grace_period),
+        dry_run: asked.dry_run,
+    };
+    let report = store.gc(&rules, &asked.globals.run_dir)?;
+    crate::cmd::say(&text(asked, &report)?);
     Ok(0)
 }
 
-/// The chains that pods were made of, whatever state they are in.
-fn in_use(data_dir: &std::path::Path) -> Result<Vec<Digest>, Failure> {
-    let mut list = Vec::new();
-    let pods = Pods::open(data_dir)?;
-    for (uuid, shelf) in pods.uuids()? {
-        let Some(json) = pods.get_from(uuid, shelf)?.map(|pod| pod.manifest()) else {
-            continue;
-        };
-        let Some(json) = json? else {
-            continue;
-        };
-        let doing = || Failure::usage(format!("read the manifest of pod `{uuid}`"));
-        let manifest: PodManifest =
-            serde_json::from_slice(&json).map_err(|e| doing().because(e.to_string()))?;
-        let chains = manifest
-            .apps
-            .iter()
-            .flat_map(|app| &app.annotations)
-            .filter(|pair| pair.name == CHAINS)
-            .flat_map(|pair| pair.value.split(','))
-            .filter(|chain| !chain.is_empty());
-        for chain in chains {
-            list.push(Digest::new(chain).map_err(|e| doing().because(e.to_string()))?);
-        }
+fn text(asked: &Gc, report: &GcReport) -> Result<String, Failure> {
+    if asked.format != Format::Table {
+        let image = |(id, names): &(_, Vec<String>)| json!({ "id": id, "names": names });
+        let value = json!({
+            "images": report.images.iter().map(image).collect::<Vec<_>>(),
+            "layers": report.layers,
+            "chains": report.chains,
+            "files": report.files,
+            "bytes": report.bytes,
+            "dry_run": asked.dry_run,
+        });
+        return crate::cmd::json(&value, asked.format);
     }
-    Ok(list)
+    let verb = match asked.dry_run {
+        true => "would remove",
+        false => "removed",
+    };
+    let mut text = String::new();
+    for (id, names) in &report.images {
+        let name = names
+            .first()
+            .map_or_else(|| id.to_string(), |n| printable(n));
+        text.push_str(&format!("{verb} image \"{name}\"\n"));
+    }
+    text.push_str(&format!(
+        "{verb} {} layers, {} chains and {} left-over files: {}\n",
+        report.layers,
+        report.chains,
+        report.files,
+        columns::size(report.bytes)
+    ));
+    Ok(text)
 }

@@ -1,8 +1,9 @@
-//! `rkt image rm`.
+//! `rkt image rm`: takes a name from an image, or removes an image with all of its names.
 
-use crate::args::Globals;
-use crate::failure::Failure;
+use crate::args::{Format, Globals};
+use crate::failure::{Failure, USAGE};
 use rkt_store::{HUB, OpenMode, Reference, Store};
+use serde_json::json;
 
 /// Words of `rkt image rm`.
 #[derive(Debug, clap::Args)]
@@ -10,26 +11,56 @@ pub(super) struct Rm {
     /// Names, ids, or beginnings of ids
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<String>,
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
     #[command(flatten)]
     globals: Globals,
 }
 
 pub(super) fn run(asked: &Rm) -> Result<u8, Failure> {
     let store = Store::open(&asked.globals.dir, OpenMode::Use)?;
-    let mut removed = 0;
+    let (mut removed, mut failed) = (0, 0);
     for text in &asked.images {
-        let reference = Reference::parse(text, HUB)?;
-        let image = store.find(text, HUB)?;
-        let by_id = matches!(reference, Reference::Id(_));
-        if !by_id && image.names.len() > 1 {
-            store.remove_name(&reference)?;
-            crate::cmd::say(&format!("successfully removed name: \"{}\"\n", image.name));
-        } else {
-            store.remove(&image.id)?;
-            crate::cmd::say(&format!("successfully removed image: \"{}\"\n", image.id));
+        match remove(&store, text, asked.format) {
+            Ok(()) => removed += 1,
+            Err(failure) => {
+                failure.print();
+                failed += 1;
+            }
         }
-        removed += 1;
     }
-    crate::cmd::note(&format!("rm: {removed} image(s) successfully removed"));
-    Ok(0)
+    if removed > 0 {
+        crate::cmd::note(&format!("rm: {removed} image(s) successfully removed"));
+    }
+    if failed > 0 && asked.images.len() > 1 {
+        crate::cmd::note(&format!("rm: {failed} image(s) cannot be removed"));
+    }
+    Ok(if failed == 0 { 0 } else { USAGE })
+}
+
+/// A name of several goes alone; the last name takes the image with it.
+fn remove(store: &Store, text: &str, format: Format) -> Result<(), Failure> {
+    let reference = Reference::parse(text, HUB)?;
+    let image = store.find(text, HUB)?;
+    let by_id = matches!(reference, Reference::Id(_));
+    let untag = !by_id && image.names.len() > 1;
+    if untag {
+        store.remove_name(&reference)?;
+    } else {
+        store.remove(&image.id)?;
+    }
+    crate::cmd::say(&match format {
+        Format::Table if untag => {
+            let name = crate::failure::printable(&image.name);
+            format!("successfully removed name: \"{name}\"\n")
+        }
+        Format::Table => format!("successfully removed image: \"{}\"\n", image.id),
+        format => {
+            let action = if untag { "untagged" } else { "removed" };
+            let value = json!({ "id": image.id, "name": image.name, "action": action });
+            crate::cmd::json(&value, format)?
+        }
+    });
+    Ok(())
 }
