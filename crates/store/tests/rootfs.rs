@@ -123,6 +123,68 @@ fn everything(large: bool) -> Model {
         .with(file("xattr-large", "").xattr("user.large", &value), |s| {
             s.xattrs.insert(b"user.large".to_vec(), value.clone());
         });
+    let list = |all: &[(u16, u16, u32)]| -> Vec<u8> {
+        let mut out = 2u32.to_le_bytes().to_vec();
+        for (tag, permissions, id) in all {
+            out.extend(tag.to_le_bytes());
+            out.extend(permissions.to_le_bytes());
+            out.extend(id.to_le_bytes());
+        }
+        out
+    };
+    const NONE: u32 = u32::MAX;
+    let user = (2, 4, 1000);
+    let acl = list(&[
+        (1, 6, NONE),
+        user,
+        (4, 0, NONE),
+        (16, 4, NONE),
+        (32, 0, NONE),
+    ]);
+    let minimal = list(&[(1, 7, NONE), (4, 5, NONE), (32, 5, NONE)]);
+    m = m
+        .with(
+            file("acl", "x")
+                .mode(0o640)
+                .xattr("system.posix_acl_access", &acl),
+            |s| {
+                s.xattrs
+                    .insert(b"system.posix_acl_access".to_vec(), acl.clone());
+            },
+        )
+        // The mode follows; what only repeats the mode goes.
+        .with(
+            header("acl-fifo", b'6')
+                .mode(0o777)
+                .xattr("system.posix_acl_access", &acl)
+                .xattr("user.no", "no"),
+            |s| {
+                s.mode = 0o010_640;
+                s.xattrs
+                    .insert(b"system.posix_acl_access".to_vec(), acl.clone());
+            },
+        )
+        .with(
+            file("acl-minimal", "")
+                .mode(0o600)
+                .xattr("system.posix_acl_access", &minimal)
+                .xattr("system.posix_acl_default", &minimal),
+            |s| s.mode = 0o100_755,
+        )
+        .with(
+            dir("acl-dir")
+                .mode(0o640)
+                .xattr("system.posix_acl_access", &acl)
+                .xattr("system.posix_acl_default", &minimal),
+            |s| {
+                for (name, value) in [("access", &acl), ("default", &minimal)] {
+                    let name = format!("system.posix_acl_{name}").into_bytes();
+                    s.xattrs.insert(name, value.clone());
+                }
+            },
+        )
+        .put(file("acl-dir/inside", "inherits nothing"))
+        .put(dir("acl-dir/below"));
     let mut many = file("xattr-many", "");
     for n in 0..60 {
         many = many.xattr(&format!("user.n{n}"), format!("{n}"));
@@ -294,6 +356,80 @@ fn holes_stay_holes_and_data_stay_data() {
     want[600..700].copy_from_slice(&data[7..107]);
     want[2000] = data[107];
     assert!(got == want);
+}
+
+#[test]
+fn a_hard_link_to_a_lower_file_keeps_its_holes() {
+    private_mounts();
+    let store = TestStore::new("lower-holes");
+    let map = |text: &str, data: usize| {
+        let mut bytes_ = text.as_bytes().to_vec();
+        bytes_.resize(512, 0);
+        bytes_.extend(bytes(data));
+        bytes_
+    };
+    let sparse = |name: &str, size: u64, data: Vec<u8>| {
+        file(name, data)
+            .pax("GNU.sparse.major", "1")
+            .pax("GNU.sparse.minor", "0")
+            .pax("GNU.sparse.realsize", size.to_string())
+    };
+    let base = Tarball::new()
+        .put(sparse(
+            "aligned",
+            3 << 20,
+            map("2\n4096\n4096\n1048576\n8192\n", 12_288),
+        ))
+        // On no block of the tar: its bytes are in the index of the lowest layer.
+        .put(sparse(
+            "odd",
+            20_001,
+            map("3\n5\n7\n600\n100\n20000\n1\n", 108),
+        ))
+        .put(sparse("empty", 1 << 20, map("0\n", 0)))
+        .end();
+    let middle = Tarball::new()
+        .put(hard("aligned2", "aligned"))
+        .put(hard("odd2", "odd"))
+        .put(hard("empty2", "empty"))
+        .put(file("other", "other"))
+        .end();
+    // And once more, from a layer that has borrowed them itself.
+    let top = Tarball::new()
+        .put(file(".wh.aligned", ""))
+        .put(hard("aligned3", "aligned2"))
+        .put(hard("odd3", "odd2"))
+        .put(hard("empty3", "empty2"))
+        .end();
+    let mut chains = store.chain(&[base, middle, top]).unwrap();
+    chains.reverse();
+    let fds = attach(&store, Way::File, &chains);
+    let merged = overlay(&store, "merged", &fds);
+    let written = rendered(&store, "written", &chains[0]);
+    let mut aligned = vec![0; 3 << 20];
+    let data = bytes(12_288);
+    aligned[4096..8192].copy_from_slice(&data[..4096]);
+    aligned[1 << 20..(1 << 20) + 8192].copy_from_slice(&data[4096..]);
+    let mut odd = vec![0; 20_001];
+    odd[5..12].copy_from_slice(&bytes(108)[..7]);
+    odd[600..700].copy_from_slice(&bytes(108)[7..107]);
+    odd[20_000] = bytes(108)[107];
+    for root in [&merged, &written] {
+        for (name, want) in [
+            ("aligned", &aligned),
+            ("odd", &odd),
+            ("empty", &vec![0; 1 << 20]),
+        ] {
+            for n in ["2", "3"] {
+                let got = std::fs::read(root.join(format!("{name}{n}"))).unwrap();
+                assert!(got == *want, "{name}{n} of {}", root.display());
+            }
+        }
+    }
+    // The large holes take no room.
+    use std::os::unix::fs::MetadataExt;
+    let on_disk = written.join("aligned3").metadata().unwrap().blocks() * 512;
+    assert!(on_disk <= 64 << 10, "{on_disk}");
 }
 
 fn compare_holes(left: &Path, right: &Path, cases: &[Holed]) {

@@ -101,13 +101,13 @@ fn mounted(store: &Store, asked: &Df) -> Result<Vec<Mounted>, Failure> {
     for chain in chains {
         let chain = chain.digest();
         let named = images.iter().filter(|i| i.chains.contains(chain));
-        let using = pods.iter().filter(|(_, _, chains)| chains.contains(chain));
+        let using = pods.iter().filter(|pod| pod.chains.contains(chain));
         all.push(Mounted {
             chain: chain.clone(),
             images: named
                 .map(|i| i.names.first().cloned().unwrap_or_else(|| i.id.to_string()))
                 .collect(),
-            pods: using.map(|(uuid, name, _)| (*uuid, name.clone())).collect(),
+            pods: using.map(|pod| (pod.uuid, pod.name.clone())).collect(),
         });
     }
     all.sort_by(|a, b| (&a.images, &a.chain).cmp(&(&b.images, &b.chain)));

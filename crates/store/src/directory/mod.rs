@@ -12,6 +12,7 @@ use crate::layer::below::{Below, Dirs, Found};
 use crate::layer::{ChainId, chain_ids, disk};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timestamps, Uid, XattrFlags};
+use rustix::io::Errno;
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::File;
@@ -104,6 +105,7 @@ impl<'a> Render<'a> {
             inode,
             dirs: root,
         };
+        disown(self.into)?;
         let mut stack = vec![self.fill(found)?];
         while let Some(frame) = stack.last_mut() {
             self.path.truncate(frame.path);
@@ -194,7 +196,7 @@ impl<'a> Render<'a> {
             let parent = self.open(parent)?;
             match rustix::fs::linkat(&parent, name(first), dir, name(child), AtFlags::empty()) {
                 // More names than this file system allows a file: the next ones get a copy.
-                Err(rustix::io::Errno::MLINK) => {}
+                Err(Errno::MLINK) => {}
                 other => return Ok(other?),
             }
         }
@@ -218,7 +220,8 @@ impl<'a> Render<'a> {
             }
         }
         if inode.kind() != kind::FILE && !inode.is_whiteout() {
-            describe_node(dir, child, inode)?;
+            let area = self.view.below.index(found.layer)?.xattrs(inode)?;
+            describe_node(dir, child, inode, &area)?;
         }
         if several {
             let place = (self.path.clone(), child.to_vec());
@@ -239,13 +242,9 @@ impl<'a> Render<'a> {
         )?;
         rustix::fs::fchmod(fd, Mode::from_raw_mode(u32::from(inode.mode & 0o7777)))?;
         for (prefix, short, value) in erofs::xattrs(&index.xattrs(inode)?) {
-            let prefix: &[u8] = match prefix {
-                erofs::XATTR_USER => b"user.",
-                erofs::XATTR_SECURITY => b"security.",
-                _ => continue,
-            };
-            let full = [prefix, short].concat();
-            rustix::fs::fsetxattr(fd, name(&full), value, XattrFlags::empty())?;
+            if let Some(full) = full_name(prefix, short) {
+                rustix::fs::fsetxattr(fd, name(&full), value, XattrFlags::empty())?;
+            }
         }
         if self.marks && inode.is_directory() && index.is_opaque(inode)? {
             let full = [b"trusted.", erofs::OPAQUE.0].concat();
@@ -253,6 +252,30 @@ impl<'a> Render<'a> {
         }
         Ok(rustix::fs::futimens(fd, &times(inode))?)
     }
+}
+
+/// The whole name of an attribute of an index; `None` for overlayfs's own.
+fn full_name(prefix: u8, short: &[u8]) -> Option<Vec<u8>> {
+    let prefix: &[u8] = match prefix {
+        erofs::XATTR_USER => b"user.",
+        erofs::XATTR_SECURITY => b"security.",
+        erofs::XATTR_ACL_ACCESS => b"system.posix_acl_access",
+        erofs::XATTR_ACL_DEFAULT => b"system.posix_acl_default",
+        _ => return None,
+    };
+    Some([prefix, short].concat())
+}
+
+/// Takes away the ACLs that a new directory has from the one it is in: everything below would
+/// have them too.
+fn disown(dir: BorrowedFd<'_>) -> Result<()> {
+    for name in [c"system.posix_acl_default", c"system.posix_acl_access"] {
+        match rustix::fs::fremovexattr(dir, name) {
+            Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Ok(())
 }
 
 fn times(inode: &Inode) -> Timestamps {
@@ -267,7 +290,7 @@ fn times(inode: &Inode) -> Timestamps {
 }
 
 /// Owner, mode and time of a symlink, device or fifo.
-fn describe_node(dir: BorrowedFd<'_>, child: &[u8], inode: &Inode) -> Result<()> {
+fn describe_node(dir: BorrowedFd<'_>, child: &[u8], inode: &Inode, area: &[u8]) -> Result<()> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let node = rustix::fs::openat(dir, name(child), flags, Mode::empty())?;
     let (uid, gid) = (Uid::from_raw(inode.uid), Gid::from_raw(inode.gid));
@@ -275,7 +298,13 @@ fn describe_node(dir: BorrowedFd<'_>, child: &[u8], inode: &Inode) -> Result<()>
     if inode.kind() != kind::SYMLINK {
         // An O_PATH descriptor takes no fchmod; its own /proc entry leads to the very inode.
         let path = format!("/proc/self/fd/{}", node.as_raw_fd());
-        rustix::fs::chmod(path, Mode::from_raw_mode(u32::from(inode.mode & 0o7777)))?;
+        let mode = Mode::from_raw_mode(u32::from(inode.mode & 0o7777));
+        rustix::fs::chmod(&path, mode)?;
+        for (prefix, short, value) in erofs::xattrs(area) {
+            if let Some(full) = full_name(prefix, short) {
+                rustix::fs::setxattr(&path, name(&full), value, XattrFlags::empty())?;
+            }
+        }
     }
     Ok(rustix::fs::utimensat(
         dir,

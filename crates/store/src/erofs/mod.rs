@@ -41,6 +41,10 @@ const NOWHERE: u32 = u32::MAX;
 
 /// Index of the name prefix `user.`.
 pub(crate) const XATTR_USER: u8 = 1;
+/// Index of `system.posix_acl_access`; nothing follows it.
+pub(crate) const XATTR_ACL_ACCESS: u8 = 2;
+/// Index of `system.posix_acl_default`; nothing follows it.
+pub(crate) const XATTR_ACL_DEFAULT: u8 = 3;
 /// Index of the name prefix `trusted.`.
 pub(crate) const XATTR_TRUSTED: u8 = 4;
 /// Index of the name prefix `security.`.

@@ -19,6 +19,18 @@ const MAX_CHUNKS: u64 = 64 << 10;
 /// Most bytes of one file that are copied because its parts lie on no block.
 const MAX_COPY: u64 = 64 << 20;
 
+/// From here on a device number is that of a lower layer's own index, topmost first: some data
+/// of files with holes lie there and not in a tar. Such data are copied, never mapped.
+pub(crate) const LOWER_INDEX: u16 = 0x8000;
+
+/// A part of a file that is no hole, and where its bytes are.
+struct Part {
+    offset: u64,
+    length: u64,
+    device: u16,
+    at: u64,
+}
+
 /// The layers below, and what of them became part of this layer's index.
 pub(crate) struct Lower<'a> {
     pub(crate) below: &'a Below,
@@ -138,13 +150,7 @@ impl<'a> Apply<'a> {
             },
             _ => {
                 let node = self.node(entry)?;
-                // Only files and directories can have the attributes that are kept.
-                let area = if entry.what == What::File {
-                    &entry.xattrs[..]
-                } else {
-                    &[]
-                };
-                let xattrs = self.tree.keep_xattrs(area)?;
+                let xattrs = self.tree.keep_xattrs(&entry.xattrs)?;
                 self.tree.add(inode(entry, node, xattrs))?
             }
         };
@@ -183,6 +189,16 @@ impl<'a> Apply<'a> {
 
     /// Chunks for a file with holes: on the blocks of the tar where its parts allow it.
     fn holes(&mut self, size: u64, segments: &[Segment]) -> Result<Node> {
+        let part = |s: &Segment| Part {
+            offset: s.offset,
+            length: s.length,
+            device: 1,
+            at: s.at,
+        };
+        self.parts(size, segments.iter().map(part).collect())
+    }
+
+    fn parts(&mut self, size: u64, parts: Vec<Part>) -> Result<Node> {
         if size == 0 {
             return Ok(Node::File {
                 size,
@@ -190,52 +206,56 @@ impl<'a> Apply<'a> {
                 device: 1,
             });
         }
-        let edges = segments.iter().fold(0u64, |bits, s| {
+        let edges = parts.iter().fold(0u64, |bits, s| {
             let end = s.offset + s.length;
             bits | s.offset | if end == size { 0 } else { end }
         });
-        let on_blocks = edges % 512 == 0 && segments.iter().all(|s| s.at % 512 == 0);
+        let on_blocks = edges % 512 == 0
+            && parts
+                .iter()
+                .all(|s| s.at % 512 == 0 && s.device < LOWER_INDEX);
         let largest = 63 - size.next_power_of_two().leading_zeros();
         let aligned = edges.trailing_zeros().min(largest.max(9)).min(40);
         let fits = |shift: u32| size.div_ceil(1 << shift) <= MAX_CHUNKS;
         if on_blocks && fits(aligned) {
-            return self.map(size, segments, aligned, false);
+            return self.map(size, &parts, aligned, false);
         }
         let shift = (12..30).find(|s| fits(*s)).unwrap_or(30);
-        let data: u64 = segments.iter().map(|s| s.length).sum();
+        let data: u64 = parts.iter().map(|s| s.length).sum();
         // Each part may share its first and last chunk with holes.
-        let copied = data.saturating_add((segments.len() as u64) << (shift + 1));
+        let copied = data.saturating_add((parts.len() as u64) << (shift + 1));
         if !fits(shift) || copied > MAX_COPY {
             return Err(Error::new(
                 Kind::TooLarge,
                 "its holes lie such that it cannot be mapped",
             ));
         }
-        self.map(size, segments, shift, true)
+        self.map(size, &parts, shift, true)
     }
 
-    fn map(&mut self, size: u64, segments: &[Segment], shift: u32, copy: bool) -> Result<Node> {
+    fn map(&mut self, size: u64, parts: &[Part], shift: u32, copy: bool) -> Result<Node> {
         let chunk = 1u64 << shift;
         let count = size.div_ceil(chunk);
         self.tree.charge(count as usize * 8)?;
         let mut chunks = vec![(0u16, u32::MAX); count as usize];
-        for segment in segments {
-            let first = segment.offset / chunk;
-            let last = (segment.offset + segment.length).div_ceil(chunk);
+        for part in parts {
+            let first = part.offset / chunk;
+            let last = (part.offset + part.length).div_ceil(chunk);
             for index in first..last {
                 if let Some(place) = chunks.get_mut(index as usize) {
                     *place = if copy {
                         (COPY, 0)
                     } else {
-                        (1, block(segment.at + (index * chunk - segment.offset))?)
+                        let at = part.at + (index * chunk - part.offset);
+                        (part.device, block(at)?)
                     };
                 }
             }
         }
-        let segments = segments
+        let segments = parts
             .iter()
             .filter(|_| copy)
-            .map(|s| (s.offset, s.length, 1, s.at))
+            .map(|s| (s.offset, s.length, s.device, s.at))
             .collect();
         let map = self.tree.keep_map(Map {
             shift: (shift - 9) as u8,
@@ -393,10 +413,19 @@ impl<'a> Apply<'a> {
                     device: self.device(&devices, one.device)?,
                 },
                 _ => {
-                    return Err(Error::new(
-                        Kind::Unsupported,
-                        "its target has holes and is in a lower layer",
-                    ));
+                    let mut parts = Vec::with_capacity(pieces.len());
+                    for piece in &pieces {
+                        parts.push(Part {
+                            offset: piece.offset,
+                            length: piece.length,
+                            device: match piece.device {
+                                0 => LOWER_INDEX + found.layer,
+                                number => self.device(&devices, number)?,
+                            },
+                            at: piece.at,
+                        });
+                    }
+                    self.parts(from.size, parts)?
                 }
             },
             _ => return Err(corrupt("its target is of an unknown kind")),

@@ -1,6 +1,6 @@
 //! The child's side: take a job, read bytes of strangers, answer.
 
-use super::apply::{Apply, Lower};
+use super::apply::{Apply, LOWER_INDEX, Lower};
 use super::below::{Below, Found};
 use super::confine::lock_in;
 use super::inflate;
@@ -202,6 +202,9 @@ impl Child {
                     );
                 }
                 let mut read = |device: u16, at: u64, into: &mut [u8]| {
+                    if let Some(lower) = device.checked_sub(LOWER_INDEX) {
+                        return self.below.index(lower)?.read_own(at, into);
+                    }
                     let name = usize::from(device)
                         .checked_sub(1)
                         .and_then(|n| devices.get(n));

@@ -33,6 +33,7 @@ mod tar;
 pub(crate) mod tree;
 mod wire;
 mod writer;
+mod xattr;
 
 pub use chain::{accounts, commit_chain};
 pub(crate) use check::told;

@@ -2,7 +2,8 @@
 
 use super::entry::{Segment, show};
 use super::number::{base64, decimal, seconds};
-use crate::erofs::{XATTR_SECURITY, XATTR_USER, put_xattr};
+use super::xattr;
+use crate::erofs::put_xattr;
 use crate::error::{Error, Kind, Result};
 
 /// Most segments of a file with holes.
@@ -149,21 +150,12 @@ impl Pax {
         Ok(())
     }
 
-    /// Keeps `user.*` (but overlayfs's own) and `security.capability`; all others are dropped.
+    /// Keeps what `layer/xattr.rs` lets through, in the form it gives it.
     fn xattr(&mut self, name: &[u8], value: &[u8]) -> Result<()> {
-        let (prefix, short) = if name == b"security.capability" {
-            (XATTR_SECURITY, &b"capability"[..])
-        } else if let Some(short) = name.strip_prefix(b"user.") {
-            if short.is_empty() || short.starts_with(b"overlay.") {
-                return Ok(());
-            }
-            (XATTR_USER, short)
-        } else {
+        let Some(kept) = xattr::allowed(name, value)? else {
             return Ok(());
         };
-        if short.contains(&0) {
-            return Err(bad("an attribute with a NUL in", name));
-        }
+        let (prefix, short, value) = (kept.prefix, kept.short, kept.value.as_ref());
         let (mut known, mut count) = (false, 0);
         for (p, n, _) in crate::erofs::xattrs(&self.xattrs) {
             count += 1;
@@ -231,20 +223,13 @@ mod tests {
             "user.overlay.opaque",
             "trusted.overlay.opaque",
             "security.selinux",
-            "security.capability",
-            "system.posix_acl_access",
+            "system.nfs4_acl",
         ] {
             let body = format!(" SCHILY.xattr.{name}=v\0\n");
             let record = format!("{}{body}", body.len() + 2);
             pax.read(record.as_bytes()).unwrap();
         }
         let kept: Vec<_> = crate::erofs::xattrs(&pax.xattrs).collect();
-        assert_eq!(
-            kept,
-            [
-                (XATTR_USER, &b"a"[..], &b"v\0"[..]),
-                (XATTR_SECURITY, &b"capability"[..], &b"v\0"[..])
-            ]
-        );
+        assert_eq!(kept, [(crate::erofs::XATTR_USER, &b"a"[..], &b"v\0"[..])]);
     }
 }

@@ -8,6 +8,7 @@ use super::entry::{Entry, Segment, What, show};
 use super::input::Input;
 use super::number::{decimal, number, string, time};
 use super::pax::{MAX_SEGMENTS, Pax, too_many};
+use super::xattr;
 use crate::error::{Error, Kind, Result};
 
 const BLOCK: usize = 512;
@@ -190,7 +191,7 @@ impl<I: Input> Tar<I> {
                 .map_err(in_entry)?;
         }
         entry.path = path;
-        entry.xattrs = pax.xattrs;
+        (entry.xattrs, entry.mode) = xattr::settle(what, &pax.xattrs, entry.mode)?;
         Ok(entry)
     }
 

@@ -8,17 +8,21 @@ use rkt_store::error::Doing;
 use rkt_store::{Error, Kind, Result};
 use std::path::Path;
 
-/// The chains that pods were made of, whatever state they are in.
-pub(crate) fn in_use(data_dir: &Path) -> Result<Vec<Digest>> {
-    let by_pod = by_pod(data_dir)?;
-    Ok(by_pod
-        .into_iter()
-        .flat_map(|(_, _, chains)| chains)
-        .collect())
+/// A pod and the chains that it was made of.
+pub(crate) struct PodChains {
+    pub(crate) uuid: Uuid,
+    pub(crate) name: Option<String>,
+    pub(crate) chains: Vec<Digest>,
 }
 
-/// Every pod, its name, and the chains that it was made of.
-pub(crate) fn by_pod(data_dir: &Path) -> Result<Vec<(Uuid, Option<String>, Vec<Digest>)>> {
+/// The chains that pods were made of, whatever state they are in.
+pub(crate) fn in_use(data_dir: &Path) -> Result<Vec<Digest>> {
+    let pods = by_pod(data_dir)?;
+    Ok(pods.into_iter().flat_map(|pod| pod.chains).collect())
+}
+
+/// Every pod, whatever state it is in.
+pub(crate) fn by_pod(data_dir: &Path) -> Result<Vec<PodChains>> {
     let pods = Pods::open(data_dir).map_err(foreign)?;
     let mut all = Vec::new();
     for (uuid, shelf) in pods.uuids().map_err(foreign)? {
@@ -35,7 +39,7 @@ pub(crate) fn by_pod(data_dir: &Path) -> Result<Vec<(Uuid, Option<String>, Vec<D
         };
         let (name, chains) =
             chains(&json).doing(|| format!("read the manifest of pod `{uuid}`"))?;
-        all.push((uuid, name, chains));
+        all.push(PodChains { uuid, name, chains });
     }
     Ok(all)
 }
