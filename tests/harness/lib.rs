@@ -7,6 +7,7 @@
 // A panic is how a test speaks, and the harness speaks for the tests.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod aci;
 pub mod attack;
 pub mod command;
 pub mod eyes;

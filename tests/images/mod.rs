@@ -1,5 +1,6 @@
 //! Images: from where they come, and what they may contain.
 
+pub(crate) mod aci;
 mod commands;
 mod content;
 mod sources;

@@ -27,6 +27,7 @@ pub(crate) fn options(insecure: InsecureOptions) -> FetchOptions {
     options.network.insecure = Insecure {
         http: insecure.has(InsecureOptions::HTTP),
         tls: insecure.has(InsecureOptions::TLS),
+        image: insecure.has(InsecureOptions::IMAGE),
     };
     options.network.proxies.http = variable(&["http_proxy"]);
     options.network.proxies.https = variable(&["https_proxy", "HTTPS_PROXY"]);

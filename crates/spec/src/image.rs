@@ -1,5 +1,6 @@
 //! What an image says about how it wants to be run: one model for every image format.
 
+use crate::manifest::{Isolator, MountPoint};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -31,6 +32,34 @@ pub struct ImageConfig {
     pub labels: BTreeMap<String, String>,
     /// Signal that asks the app to end; `None` is SIGTERM.
     pub stop_signal: Option<String>,
+    /// More groups, by number; an App Container Image says them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<u32>,
+    /// Paths that want a volume, by the volume's name; an App Container Image says them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mount_points: Vec<MountPoint>,
+    /// Restrictions and limits that the image asks for, at most one of a kind.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub isolators: Vec<Isolator>,
+    /// What the image asks for and rkt does not do: reasons not to run it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unmet: Vec<Unmet>,
+    /// Notes of the image; inert data.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// A wish of an image that rkt does not fulfil.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Unmet {
+    /// What it asks for, such as `isolator \`os/linux/selinux-context\``.
+    pub wish: String,
+    /// Why it is not done.
+    pub why: String,
+    /// The word of `--insecure-options` that lets the image run without it; empty when none does.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub insecure: String,
 }
 
 /// A port an app listens on inside its pod.

@@ -5,7 +5,7 @@ use crate::error::Error;
 /// Reads a quantity in thousandths of its unit, rounded up.
 ///
 /// Suffixes: `n u m` (10^-9, -6, -3), none, `k M G T P E` (10^3..18), `Ki Mi Gi Ti Pi Ei`
-/// (2^10..60). Source: appc 0.8.11, "resource quantities"; lower-case `k` only.
+/// (2^10..60), `eN` and `EN` (10^N). Source: appc 0.8.11, "resource quantities"; lower-case `k` only.
 ///
 /// # Errors
 /// When the text is no number with a known suffix, is negative, or does not fit.
@@ -43,7 +43,7 @@ pub fn milli(text: &str) -> Result<u64, Error> {
         "Ti" => 1_000_000_000 << 40,
         "Pi" => 1_000_000_000 << 50,
         "Ei" => 1_000_000_000 << 60,
-        _ => return Err(bad()),
+        other => exponent(other).ok_or_else(bad)?,
     };
     let whole: u128 = if whole.is_empty() {
         0
@@ -58,6 +58,28 @@ pub fn milli(text: &str) -> Result<u64, Error> {
     let nano = whole.checked_mul(scale).ok_or_else(bad)?
         + (fraction_value * scale).div_ceil(10u128.pow(u32::try_from(fraction.len()).unwrap_or(0)));
     u64::try_from(nano.div_ceil(1_000_000)).map_err(|_| bad())
+}
+
+/// The scale, in 10^-9, of a decimal exponent such as `e3` or `E-2`.
+fn exponent(suffix: &str) -> Option<u128> {
+    let digits = suffix.strip_prefix(['e', 'E'])?;
+    let (negative, digits) = match digits.strip_prefix('-') {
+        Some(digits) => (true, digits),
+        None => (false, digits.strip_prefix('+').unwrap_or(digits)),
+    };
+    if digits.is_empty() || digits.len() > 2 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let n: u32 = digits.parse().ok()?;
+    let power = if negative {
+        9u32.checked_sub(n)?
+    } else {
+        9 + n
+    };
+    if power > 27 {
+        return None;
+    }
+    Some(10u128.pow(power))
 }
 
 /// Reads a quantity in whole units (bytes, tasks), rounded up.
@@ -105,6 +127,8 @@ mod tests {
             ("2k", 2_000_000),
             ("1Ki", 1_024_000),
             ("1n", 1),
+            ("2e3", 2_000_000),
+            ("5E-1", 500),
         ] {
             assert_eq!(milli(text).unwrap(), want, "{text}");
         }

@@ -9,6 +9,7 @@ pub mod environment;
 pub mod error;
 pub mod explain;
 mod hand_over;
+pub mod isolators;
 pub mod launch;
 pub mod merge;
 pub mod plan;

@@ -4,9 +4,10 @@
 
 use crate::environment::{Environment, PATH, of_pod};
 use crate::error::{Doing, Error};
+use crate::isolators;
 use crate::request::{AppRequest, RunRequest, Stdin};
 use crate::users::{self, Identity};
-use crate::volumes;
+use crate::volumes::{self, Fresh};
 use rkt_spec::image::{Accounts, ImageConfig};
 use rkt_spec::manifest::{App, Pair, PodManifest, RuntimeApp, RuntimeImage, Volume};
 use rkt_spec::name::sanitise;
@@ -22,7 +23,7 @@ pub const CHAINS: &str = "rkt/chains";
 /// What is known of an app's image.
 #[derive(Debug, Clone)]
 pub struct ImageFacts {
-    /// `sha256:...` of the configuration.
+    /// `sha256:...` of the configuration; `sha512-...` of an App Container Image.
     pub id: String,
     /// The word that names it to a person, when its reference has one.
     pub short_name: Option<String>,
@@ -119,9 +120,21 @@ fn runtime_app(
     let user = app.user.as_deref().unwrap_or(&config.user);
     let none = Accounts::default();
     let accounts = image.accounts.as_ref().unwrap_or(&none);
-    let who = users::resolve(user, app.group.as_deref(), &app.groups, accounts)?;
+    let mut groups = config.groups.clone();
+    groups.extend(&app.groups);
+    let who = users::resolve(user, app.group.as_deref(), &groups, accounts)?;
     let mount_points = volumes::mount_points(config)?;
-    let mounts = volumes::mounts_of(name, &app.mounts, &request.mounts, &mount_points, volumes)?;
+    let fresh = match config.mount_points.is_empty() {
+        true => Fresh::OverImage,
+        false => Fresh::Empty,
+    };
+    let mounts = volumes::mounts_of(
+        name,
+        &app.mounts,
+        &request.mounts,
+        (&mount_points, fresh),
+        volumes,
+    )?;
     let stop = app.stop_signal.as_deref().or(config.stop_signal.as_deref());
     let stop =
         signal::parse(stop.unwrap_or("SIGTERM")).doing(|| "read the stop signal".to_owned())?;
@@ -141,7 +154,7 @@ fn runtime_app(
             environment: environment(request, app, config, name, &who, pod_env)?,
             mount_points,
             ports: config.ports.clone(),
-            isolators: app.isolators.clone(),
+            isolators: isolators::of_app(app, config, request.insecure)?,
             stop_signal: signal::name(stop),
             stop_timeout_ms: app.stop_timeout_ms.unwrap_or(STOP_TIMEOUT_MS),
         },

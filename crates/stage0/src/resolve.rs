@@ -3,13 +3,13 @@
 use crate::error::{Doing, Error};
 use crate::merge::{ImageFacts, needs_accounts};
 use crate::request::{AppRequest, Pull, RunRequest};
-use rkt_store::{Events, FetchOptions, HUB, Image, Kind, PullPolicy, Reference, Store};
+use rkt_store::{Events, FetchOptions, HUB, Image, Kind, PullPolicy, Reference, Store, Trusted};
 
 /// An app's image, found.
 #[derive(Debug, Clone)]
 pub struct Resolved {
-    /// As the store has it.
-    pub image: Image,
+    /// As the store has it, accepted by the user's policy.
+    pub image: Trusted<Image>,
     /// What the manifest needs of it.
     pub facts: ImageFacts,
 }
@@ -64,8 +64,11 @@ fn fetch(
     let reference = Reference::parse(&app.image, HUB).map_err(plain)?;
     let image = store.resolve(&reference, options, events).map_err(plain)?;
     let facts = ImageFacts {
-        id: image.id.to_string(),
-        short_name: reference.short_name().map(str::to_owned),
+        id: image.public_id(),
+        short_name: image
+            .short_name()
+            .or_else(|| reference.short_name())
+            .map(str::to_owned),
         chains: image.chains.iter().map(ToString::to_string).collect(),
         config: image.config.clone(),
         accounts: None,
@@ -107,9 +110,13 @@ fn looks_like_image(word: &str) -> bool {
             "docker-archive:",
             "builtin:",
             "sha256",
+            "sha512-",
+            "aci:",
+            "file:",
         ]
         .iter()
         .any(|scheme| word.starts_with(scheme))
+        || word.ends_with(".aci")
         || (word.contains('/') && !word.starts_with(['/', '.']))
 }
 

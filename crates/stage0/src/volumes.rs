@@ -50,12 +50,35 @@ pub fn is_below(path: &str, tree: &str) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// The paths for which an image wants volumes, named as docker2aci names them.
+/// What a volume that nobody gave begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fresh {
+    /// What the image has at its path, as docker's images expect.
+    OverImage,
+    /// Nothing, as App Container Images expect.
+    Empty,
+}
+
+/// The paths for which an image wants volumes: an App Container Image names them, those of
+/// another are named as docker2aci names them.
 ///
 /// # Errors
 /// When such a path is one that no volume may have.
 pub fn mount_points(config: &ImageConfig) -> Result<Vec<MountPoint>, Error> {
     let mut points: Vec<MountPoint> = Vec::new();
+    for point in &config.mount_points {
+        let path =
+            target(&point.path).map_err(|e| e.while_doing("read the image's mount points"))?;
+        if points.iter().any(|p| p.path == path) {
+            return Err(Error::new(format!(
+                "two mount points of the image are at `{path}`"
+            )));
+        }
+        points.push(MountPoint {
+            path,
+            ..point.clone()
+        });
+    }
     for path in &config.volumes {
         let path = target(path).map_err(|e| e.while_doing("read the image's volumes"))?;
         if points.iter().any(|p| p.path == path) {
@@ -79,7 +102,7 @@ pub fn mount_points(config: &ImageConfig) -> Result<Vec<MountPoint>, Error> {
 }
 
 /// The mounts of one app, parents first; volumes that the image wants and nobody gave are added
-/// to `volumes` as `<app>-<path>`.
+/// to `volumes` as `<app>-<path>`, or `<app>-<name>` where the image names them.
 ///
 /// An app's own mount wins over one for all apps at the same path, and over the image's.
 ///
@@ -89,7 +112,7 @@ pub fn mounts_of(
     app: &AppName,
     own: &[Mount],
     for_all: &[Mount],
-    points: &[MountPoint],
+    (points, fresh): (&[MountPoint], Fresh),
     volumes: &mut Vec<Volume>,
 ) -> Result<Vec<Mount>, Error> {
     let mut list = checked(own, volumes)?;
@@ -105,7 +128,7 @@ pub fn mounts_of(
         let given = volumes.iter().find(|v| v.name == point.name);
         let volume = match given {
             Some(volume) => volume.name.clone(),
-            None => implicit(app, point, volumes)?,
+            None => implicit(app, point, fresh, volumes)?,
         };
         list.push(Mount {
             volume,
@@ -143,9 +166,13 @@ fn checked(mounts: &[Mount], volumes: &[Volume]) -> Result<Vec<Mount>, Error> {
 fn implicit(
     app: &AppName,
     point: &MountPoint,
+    fresh: Fresh,
     volumes: &mut Vec<Volume>,
 ) -> Result<VolumeName, Error> {
-    let stem = sanitise(&format!("{app}{}", point.path))?;
+    let stem = match fresh {
+        Fresh::OverImage => sanitise(&format!("{app}{}", point.path))?,
+        Fresh::Empty => sanitise(&format!("{app}-{}", point.name))?,
+    };
     let mut text = stem.clone();
     let mut n = 0;
     while volumes.iter().any(|v| v.name.as_str() == text) {
@@ -155,7 +182,10 @@ fn implicit(
     let name = VolumeName::new(text)?;
     volumes.push(Volume {
         name: name.clone(),
-        kind: VolumeKind::Image,
+        kind: match fresh {
+            Fresh::OverImage => VolumeKind::Image,
+            Fresh::Empty => VolumeKind::Empty,
+        },
         source: None,
         read_only: point.read_only,
         recursive: true,
@@ -233,7 +263,7 @@ mod tests {
             &app,
             &[mount("a", "/x/y"), mount("b", "/x")],
             &[mount("c", "/x/"), mount("c", "/x-y")],
-            &[],
+            (&[], Fresh::OverImage),
             &mut volumes,
         )
         .unwrap();
@@ -255,7 +285,7 @@ mod tests {
         assert_eq!(names, ["volume-data", "volume-data-1"]);
         let app = AppName::new("db").unwrap();
         let mut volumes = vec![empty("volume-data-1")];
-        let list = mounts_of(&app, &[], &[], &points, &mut volumes).unwrap();
+        let list = mounts_of(&app, &[], &[], (&points, Fresh::OverImage), &mut volumes).unwrap();
         assert_eq!(list.len(), 2);
         let made = volumes.last().unwrap();
         assert_eq!(
@@ -273,7 +303,8 @@ mod tests {
             vec![mount("nosuch", "/x")],
             vec![mount("a", "/x"), mount("a", "/x/")],
         ] {
-            let error = mounts_of(&app, &own, &[], &[], &mut volumes).unwrap_err();
+            let error =
+                mounts_of(&app, &own, &[], (&[], Fresh::OverImage), &mut volumes).unwrap_err();
             assert_eq!(error.status(), 254);
         }
     }

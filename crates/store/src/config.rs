@@ -133,6 +133,11 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Read> {
             .into_iter()
             .map(|(k, v)| (k, v.unwrap_or_default()))
             .collect(),
+        groups: Vec::new(),
+        mount_points: Vec::new(),
+        isolators: Vec::new(),
+        unmet: Vec::new(),
+        annotations: BTreeMap::new(),
         stop_signal: run.stop_signal.filter(|s| !s.is_empty()).and_then(|s| {
             if signal::parse(&s).is_ok() {
                 return Some(s);

@@ -28,6 +28,8 @@ pub enum Form {
     Oci,
     /// `docker save`: what `docker load` and `docker-archive:` read.
     Docker,
+    /// An App Container Image as it came, uncompressed; for those only.
+    Aci,
 }
 
 impl Store {
@@ -43,10 +45,24 @@ impl Store {
             to,
             written: 0,
         };
+        if image.aci.is_some() != (form == Form::Aci) {
+            let why = match form {
+                Form::Aci => "it is no App Container Image, and images are not converted",
+                _ => "it is an App Container Image, and images are not converted",
+            };
+            return Err(Error::new(Kind::Unsupported, why))
+                .doing(|| format!("write image `{}`", image.title()));
+        }
+        if form == Form::Aci {
+            archive
+                .whole(&image.id)
+                .doing(|| format!("write image `{}`", image.title()))?;
+            return Ok(archive.written);
+        }
         let config = self.config_json(&image.id)?;
         match form {
             Form::Oci => archive.oci(image, &config),
-            Form::Docker => archive.docker(image, &config),
+            Form::Docker | Form::Aci => archive.docker(image, &config),
         }
         .doing(|| format!("write image `{}`", image.id))?;
         Ok(archive.written)
@@ -60,6 +76,31 @@ struct Archive<'a> {
 }
 
 impl Archive<'_> {
+    /// The archive of an App Container Image, byte for byte.
+    fn whole(&mut self, id: &Digest) -> Result<()> {
+        let size = self.layer_bytes(id)?;
+        let mut tar = layer::open_tar(self.store.dir(), id)?.take(size);
+        let mut hasher = Hasher::new(id.algorithm());
+        let mut buffer = vec![0; 256 << 10];
+        loop {
+            let n = tar.read(&mut buffer)?;
+            if n == 0 {
+                break;
+            }
+            let bytes = buffer.get(..n).unwrap_or(&[]);
+            hasher.update(bytes);
+            self.to.write_all(bytes)?;
+            self.written += n as u64;
+        }
+        if hasher.finish() == *id {
+            return Ok(());
+        }
+        Err(Error::new(
+            Kind::Corrupt,
+            "its stored bytes are not what its id says",
+        ))
+    }
+
     fn oci(&mut self, image: &Image, config: &[u8]) -> Result<()> {
         let mut layers = Vec::new();
         for diff in &image.layers {

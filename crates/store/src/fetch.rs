@@ -7,6 +7,7 @@
 mod interrupt;
 mod layers;
 
+use crate::aci;
 use crate::blob;
 use crate::builtin::{self, BuiltinSource};
 use crate::disk;
@@ -21,7 +22,8 @@ use crate::reference::Reference;
 use crate::registry::Registry;
 use crate::source::{Candidate, Source};
 use crate::store::Store;
-use interrupt::Interrupt;
+use crate::trust::Proof;
+pub(crate) use interrupt::Interrupt;
 use rkt_spec::Digest;
 use std::path::Path;
 
@@ -34,7 +36,13 @@ pub(crate) fn resolve(
     let reference = reference.absolute()?;
     let name = reference.canonical();
     let what = || format!("find image `{name}`");
-    if let Reference::Id(_) = reference {
+    if matches!(
+        reference,
+        Reference::AciFile(_) | Reference::AciUrl(_) | Reference::App(_)
+    ) {
+        return aci::resolve(store, &reference, options, events);
+    }
+    if let Reference::Id(_) | Reference::AciId(_) = reference {
         let image = store
             .find_reference(&reference)
             .doing(what)?
@@ -216,7 +224,11 @@ fn source<'a>(
         Reference::OciArchive(name) => local::oci_archive(name, stamp, scratch, events),
         Reference::DockerArchive(name) => local::docker_archive(name, stamp, scratch, events),
         Reference::Builtin(name) => Ok(Box::new(BuiltinSource::new(find_builtin(options, name)?)?)),
-        Reference::Id(_) => Err(missing(&reference.canonical())),
+        Reference::Id(_)
+        | Reference::AciId(_)
+        | Reference::AciFile(_)
+        | Reference::AciUrl(_)
+        | Reference::App(_) => Err(missing(&reference.canonical())),
     }
 }
 
@@ -293,5 +305,7 @@ fn record(candidate: &Candidate, bytes: u64) -> Record {
         fetched_at: disk::now(),
         last_used: disk::now(),
         pinned: false,
+        aci: None,
+        proof: Proof::Accepted,
     }
 }

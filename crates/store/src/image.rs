@@ -3,15 +3,19 @@
 use crate::disk;
 use crate::error::{Doing, Error, Kind, Result};
 use crate::platform::Platform;
+use crate::trust::Proof;
 use rkt_spec::Digest;
+use rkt_spec::digest::Algorithm;
 use rkt_spec::image::ImageConfig;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// An image that is in the store with all its layers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
-    /// SHA-256 of its configuration, as docker and OCI count it.
+    /// SHA-256 of its configuration, as docker and OCI count it; SHA-512 of the whole archive for
+    /// an App Container Image.
     pub id: Digest,
     /// The name it was asked for; of several in a list, the first.
     pub name: String,
@@ -33,9 +37,52 @@ pub struct Image {
     pub last_used: u64,
     /// Whether gc keeps it however long nobody used it.
     pub pinned: bool,
+    /// What only an App Container Image has.
+    pub aci: Option<AciFacts>,
+    /// What was proved about it when it came.
+    pub proof: Proof,
+}
+
+/// By what an App Container Image is found among others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AciFacts {
+    /// AC Identifier, such as `example.com/app`.
+    pub name: String,
+    /// `version`, `os`, `arch` and others.
+    pub labels: BTreeMap<String, String>,
+    /// Whether it was found without asking for a version.
+    #[serde(default)]
+    pub latest: bool,
 }
 
 impl Image {
+    /// The id as people and other programs have it: `sha256:...`, or `sha512-` and 64 digits for
+    /// an App Container Image, which is how the original shortens it everywhere.
+    pub fn public_id(&self) -> String {
+        match self.id.algorithm() {
+            Algorithm::Sha256 => self.id.to_string(),
+            Algorithm::Sha512 => format!("sha512-{}", self.id.hex().get(..64).unwrap_or("")),
+        }
+    }
+
+    /// What it calls itself: `example.com/app:1.0` for an App Container Image, else the name it
+    /// was asked for.
+    pub fn title(&self) -> String {
+        match &self.aci {
+            None => self.name.clone(),
+            Some(aci) => match aci.labels.get("version") {
+                Some(version) => format!("{}:{version}", aci.name),
+                None => aci.name.clone(),
+            },
+        }
+    }
+
+    /// The word that names it to a person, when the image itself has one.
+    pub fn short_name(&self) -> Option<&str> {
+        self.aci.as_ref()?.name.rsplit('/').next()
+    }
+
     /// What it was made for, by its own words.
     pub fn platform(&self) -> Platform {
         Platform {
@@ -66,9 +113,22 @@ pub(crate) struct Record {
     /// Whether there is a file of its name in `pins`.
     #[serde(skip)]
     pub(crate) pinned: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) aci: Option<AciFacts>,
+    #[serde(default)]
+    pub(crate) proof: Proof,
 }
 
 impl Record {
+    /// What it was made for, by its own words.
+    pub(crate) fn platform(&self) -> Platform {
+        Platform {
+            os: self.config.os.clone(),
+            architecture: self.config.architecture.clone(),
+            variant: self.config.variant.clone(),
+        }
+    }
+
     /// Largest record that is read; a config of 4 MiB cannot make a larger one.
     const LIMIT: u64 = 16 << 20;
 
@@ -130,6 +190,8 @@ impl Record {
             fetched_at: self.fetched_at,
             last_used: self.last_used,
             pinned: self.pinned,
+            aci: self.aci,
+            proof: self.proof,
         }
     }
 }
@@ -137,6 +199,15 @@ impl Record {
 /// The file that pins an image, from the path of its record or of its forgotten one.
 fn pin(record: &Path, id: &Digest) -> Option<PathBuf> {
     Some(pin_path(record.parent()?.parent()?, id))
+}
+
+/// The id that a record or a pin with this file name is for.
+pub(crate) fn id_of_hex(hex: &str) -> Option<Digest> {
+    let algorithm = match hex.len() {
+        128 => Algorithm::Sha512,
+        _ => Algorithm::Sha256,
+    };
+    Digest::new(&format!("{}:{hex}", algorithm.as_str())).ok()
 }
 
 /// The file `pins/<hex>`: gc keeps the image.

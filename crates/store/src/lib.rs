@@ -1,7 +1,7 @@
 //! Images: fetch, keep, index, mount, forget.
 //!
 //! [`Store`] is the door. A [`Reference`] says which image; [`Store::resolve`] finds it in the
-//! store or fetches it from its source (`registry`, `oci`, `archive`, `builtin`), layer by layer
+//! store or fetches it from its source (`registry`, `oci`, `archive`, `builtin`, `aci`), layer by layer
 //! through an unprivileged child (`layer`), and gives an [`Image`] whose layers can be mounted.
 //!
 //! Nothing here prints or reads the environment. Every byte from outside is checked against its
@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+mod aci;
 mod archive;
 mod blob;
 mod builtin;
@@ -32,12 +33,13 @@ pub mod reference;
 mod registry;
 mod source;
 pub mod store;
+pub mod trust;
 mod ustar;
 
 pub use error::{Error, Kind, Result};
 pub use event::{Event, Events, Origin};
 pub use fetch::describe;
-pub use image::Image;
+pub use image::{AciFacts, Image};
 pub use layer::Damage;
 pub use options::{
     Builtin, Credentials, FetchOptions, Insecure, LayerProgram, Network, Patience, Proxies,
@@ -48,3 +50,4 @@ pub use reference::{Assumed, HUB, Reference};
 pub use store::{
     GcReport, GcRules, History, OpenMode, Part, Store, Usage, Verdict, Verifier, tree_bytes,
 };
+pub use trust::{Proof, Trusted};

@@ -18,7 +18,12 @@ pub(crate) fn stamp(reference: &Reference) -> Result<Option<String>> {
         _ => return Ok(None),
     };
     let m = std::fs::metadata(&path).doing(|| format!("look at `{}`", path.display()))?;
-    Ok(Some(format!(
+    Ok(Some(stamp_of(&m)))
+}
+
+/// The stamp of a file that was looked at.
+pub(crate) fn stamp_of(m: &std::fs::Metadata) -> String {
+    format!(
         "{}:{}:{}:{}.{}:{}.{}",
         m.dev(),
         m.ino(),
@@ -27,7 +32,7 @@ pub(crate) fn stamp(reference: &Reference) -> Result<Option<String>> {
         m.mtime_nsec(),
         m.ctime(),
         m.ctime_nsec()
-    )))
+    )
 }
 
 /// The layout in a directory.

@@ -28,6 +28,8 @@ pub struct Insecure {
     pub http: bool,
     /// No check of certificates.
     pub tls: bool,
+    /// No check of signatures.
+    pub image: bool,
 }
 
 /// A user's name and secret for one registry. Never shown by `Debug`.

@@ -2,6 +2,7 @@
 //!
 //! Pure text: nothing here looks at a disk or a network, and no input makes it panic.
 
+mod app;
 mod grammar;
 
 use crate::error::Result;
@@ -9,6 +10,8 @@ use rkt_spec::Digest;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+
+pub use app::AppImageName;
 
 /// The Hub's name in canonical references, and the usual default registry.
 pub const HUB: &str = "docker.io";
@@ -28,6 +31,14 @@ pub enum Reference {
     Builtin(String),
     /// An image already in the store, by its id or a prefix of it: 2 to 64 hex digits.
     Id(String),
+    /// `./x.aci`, `file:///x.aci`: an App Container Image in a file of this host.
+    AciFile(PathBuf),
+    /// `https://host/x.aci`: an App Container Image at an address.
+    AciUrl(String),
+    /// `aci:example.com/app:1.0,arch=amd64`: an App Container Image by its name, which leads to it.
+    App(AppImageName),
+    /// An App Container Image in the store: 2 to 128 hex digits of its id, `sha512-...`.
+    AciId(String),
 }
 
 /// Name of an image in a registry.
@@ -69,6 +80,10 @@ impl Reference {
     /// `docker://[host[:port]/]name[:tag|@digest]`, `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`,
     /// `docker-archive:FILE[:TAG]`, `builtin:NAME`, `sha256:HEX` or `sha256-HEX` (2 to 64
     /// digits), 12 to 64 bare hex digits, or a bare `[host[:port]/]name[:tag|@digest]`.
+    ///
+    /// App Container Images: any path that ends in `.aci`, `file://` and `http(s)://` addresses
+    /// that do, `sha512-HEX`, `aci:name[:version][,label=value]`, and the last without `aci:`
+    /// when there is a label, which no name in a registry has.
     /// A path ends at its first `:`, as skopeo's do.
     ///
     /// # Errors
@@ -100,6 +115,10 @@ impl Reference {
                     bytes.extend_from_slice(tag.as_bytes());
                 }
             }
+            Self::AciFile(path) => {
+                bytes.extend_from_slice(self.scheme().as_bytes());
+                bytes.extend_from_slice(path.as_os_str().as_bytes());
+            }
             _ => bytes.extend_from_slice(self.to_string().as_bytes()),
         }
         grammar::escape(&bytes)
@@ -112,7 +131,10 @@ impl Reference {
         match self {
             Self::Registry(n) => n.repository.rsplit('/').next(),
             Self::Builtin(name) => Some(name),
-            Self::Id(_) => None,
+            Self::Id(_) | Self::AciId(_) => None,
+            Self::AciFile(path) => path.file_stem()?.to_str(),
+            Self::AciUrl(url) => url.rsplit('/').next()?.split(".aci").next(),
+            Self::App(name) => name.name().rsplit('/').next(),
             Self::Layout(n) | Self::OciArchive(n) | Self::DockerArchive(n) => n.short_name(),
         }
     }
@@ -140,6 +162,7 @@ impl Reference {
             Self::Layout(n) => Self::Layout(make(n)?),
             Self::OciArchive(n) => Self::OciArchive(make(n)?),
             Self::DockerArchive(n) => Self::DockerArchive(make(n)?),
+            Self::AciFile(path) => Self::AciFile(std::path::absolute(path)?),
             other => other.clone(),
         })
     }
@@ -152,6 +175,10 @@ impl Reference {
             Self::DockerArchive(_) => "docker-archive:",
             Self::Builtin(_) => "builtin:",
             Self::Id(_) => "sha256:",
+            Self::AciFile(_) => "file://",
+            Self::AciUrl(_) => "",
+            Self::App(_) => "aci:",
+            Self::AciId(_) => "sha512-",
         }
     }
 }
@@ -198,7 +225,11 @@ impl fmt::Display for Reference {
                     None => Ok(()),
                 }
             }
-            Self::Builtin(text) | Self::Id(text) => f.write_str(text),
+            Self::AciFile(path) => path.display().fmt(f),
+            Self::App(name) => name.fmt(f),
+            Self::Builtin(text) | Self::Id(text) | Self::AciUrl(text) | Self::AciId(text) => {
+                f.write_str(text)
+            }
         }
     }
 }

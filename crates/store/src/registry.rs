@@ -14,6 +14,7 @@ mod refusal;
 mod secrets;
 mod tls;
 mod tries;
+pub(crate) mod web;
 
 use crate::blob::{self, SMALL};
 use crate::error::{Doing, Error, Kind, Result};

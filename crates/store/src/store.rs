@@ -27,12 +27,14 @@ pub use crate::config::History;
 use crate::disk;
 use crate::error::{Doing, Error, Kind, Result};
 use crate::event::Events;
-use crate::image::{Image, NameRecord, Record, pin_path};
+use crate::image::{Image, NameRecord, Record, id_of_hex, pin_path};
 use crate::layer::{self, ChainId};
 use crate::mounts;
 use crate::options::{FetchOptions, LayerProgram};
 use crate::reference::Reference;
+use crate::trust::{self, Trusted};
 use rkt_spec::Digest;
+use rkt_spec::digest::Algorithm;
 use rkt_spec::image::Accounts;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,9 +58,10 @@ pub struct Store {
     lock: Option<OwnedFd>,
 }
 
-const PLACES: [&str; 10] = [
+const PLACES: [&str; 11] = [
     "blobs/sha256",
     "layers/sha256",
+    "layers/sha512",
     "chains/sha256",
     "distribution/sha256",
     "images",
@@ -112,13 +115,13 @@ impl Store {
         reference: &Reference,
         options: &FetchOptions,
         events: Events<'_>,
-    ) -> Result<Image> {
+    ) -> Result<Trusted<Image>> {
         let mut image = crate::fetch::resolve(self, reference, options, events)?;
         if self.is_writable() {
             Record::touch(&self.dir, &image.id);
             image.last_used = disk::now();
         }
-        Ok(image)
+        trust::admit(image, options)
     }
 
     /// All images, sorted by their first name, those without a name last.
@@ -165,8 +168,18 @@ impl Store {
     /// `Ambiguous` for a prefix that fits several ids.
     pub fn find_reference(&self, reference: &Reference) -> Result<Option<Image>> {
         let id = match reference {
-            Reference::Id(prefix) => match self.id_by_prefix(prefix)? {
+            Reference::Id(prefix) | Reference::AciId(prefix) => match self.id_by_prefix(
+                match reference {
+                    Reference::AciId(_) => Algorithm::Sha512,
+                    _ => Algorithm::Sha256,
+                },
+                prefix,
+            )? {
                 Some(id) => id,
+                None => return Ok(None),
+            },
+            Reference::App(name) => match crate::aci::by_name(self, name)? {
+                Some(record) => record.id,
                 None => return Ok(None),
             },
             _ => {
@@ -183,7 +196,9 @@ impl Store {
         };
         let names = self.names()?.remove(&id).unwrap_or_default();
         let name = match reference {
-            Reference::Id(_) => names.first().cloned().unwrap_or_else(|| id.to_string()),
+            Reference::Id(_) | Reference::AciId(_) => {
+                names.first().cloned().unwrap_or_else(|| id.to_string())
+            }
             other => other.absolute()?.canonical(),
         };
         Ok(Some(record.into_image(name, names)))
@@ -275,8 +290,12 @@ impl Store {
     /// # Errors
     /// As [`Store::config_json`].
     pub fn history(&self, image: &Image) -> Result<Vec<History>> {
-        let steps = crate::config::history(&self.config_json(&image.id)?)
-            .doing(|| format!("read the history of image `{}`", image.id))?;
+        // An App Container Image does not tell how it was made; its layers are there all the same.
+        let steps = match image.aci {
+            Some(_) => Vec::new(),
+            None => crate::config::history(&self.config_json(&image.id)?)
+                .doing(|| format!("read the history of image `{}`", image.id))?,
+        };
         let mut layers = image.layers.iter();
         let mut all = Vec::new();
         for step in steps {
@@ -344,7 +363,7 @@ impl Store {
     /// the privilege.
     pub fn attach(
         &self,
-        image: &Image,
+        image: &Trusted<Image>,
         run_dir: &Path,
         program: &LayerProgram,
         way: mounts::Way,
@@ -357,6 +376,14 @@ impl Store {
             .collect();
         mounts::attach(&self.dir, run_dir, program, way, &chains)
             .doing(|| format!("mount the layers of image `{}`", image.name))
+    }
+
+    /// The manifest of an App Container Image as its source wrote it: JSON.
+    ///
+    /// # Errors
+    /// `NotFound`, or `Corrupt` when the disk has changed it.
+    pub fn manifest_json(&self, manifest: &Digest) -> Result<Vec<u8>> {
+        crate::blob::get(&self.dir, manifest)
     }
 
     /// The image's configuration as its source wrote it: JSON.
@@ -386,12 +413,15 @@ impl Store {
         Ok(names)
     }
 
-    fn id_by_prefix(&self, prefix: &str) -> Result<Option<Digest>> {
+    fn id_by_prefix(&self, algorithm: Algorithm, prefix: &str) -> Result<Option<Digest>> {
         let mut found = BTreeSet::new();
         for path in entries(&self.dir.join("images"))? {
             let hex = path.file_stem().and_then(|s| s.to_str()).unwrap_or("");
-            if hex.starts_with(prefix) {
-                found.insert(Digest::new(&format!("sha256:{hex}"))?);
+            if hex.starts_with(prefix)
+                && let Some(id) = id_of_hex(hex)
+                && id.algorithm() == algorithm
+            {
+                found.insert(id);
             }
         }
         if found.len() > 1 {
@@ -411,7 +441,7 @@ impl Store {
 }
 
 /// Files of a directory of the store; none when the directory is not there yet.
-fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
     let list = match fs::read_dir(dir) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         other => other.doing(|| format!("read directory `{}`", dir.display()))?,

@@ -17,7 +17,7 @@ struct Fetch {
     #[arg(
         required = true,
         value_name = "IMAGE",
-        help = "docker://NAME[:TAG], oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE, builtin:NAME"
+        help = "docker://NAME[:TAG], oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE, builtin:NAME, FILE.aci, https://HOST/FILE.aci, aci:NAME[:VERSION][,LABEL=VALUE]"
     )]
     images: Vec<String>,
     /// When to ask the source: new, never, update
@@ -51,7 +51,7 @@ pub(super) fn run(words: Vec<OsString>) -> Result<u8, Failure> {
     for name in &asked.images {
         let reference = Reference::parse(name, HUB)?;
         let image = store.resolve(&reference, &options, &|event| progress.event(event))?;
-        super::say(&format!("{}\n", image.id));
+        super::say(&format!("{}\n", image.public_id()));
     }
     Ok(0)
 }

@@ -9,7 +9,7 @@ mod file;
 use crate::erofs::{self, Index, Inode, kind, major_minor};
 use crate::error::{Doing, Error, Kind, Result};
 use crate::layer::below::{Below, Dirs, Found};
-use crate::layer::{ChainId, chain_ids, disk};
+use crate::layer::{ChainId, disk};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
@@ -25,9 +25,8 @@ use std::path::Path;
 /// # Errors
 /// `NotFound` for a chain that is not in the store, and whatever writing gives.
 pub fn render(store: &Path, chain: &ChainId, into: BorrowedFd<'_>) -> Result<()> {
-    let record = disk::chain_record(store, chain)?.ok_or_else(|| disk::no_chain(chain))?;
     let mut view = View::default();
-    for id in chain_ids(&record.layers) {
+    for id in disk::stack(store, chain)? {
         view.push(store, &id)?;
     }
     let root = view.below.root()?;

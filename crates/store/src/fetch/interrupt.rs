@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 
 /// Signals held back.
-pub(super) struct Interrupt {
+pub(crate) struct Interrupt {
     /// The descriptor goes before the mask: what is pending still belongs to it.
     signals: Option<OwnedFd>,
     got: AtomicI32,
@@ -21,7 +21,7 @@ pub(super) struct Interrupt {
 
 impl Interrupt {
     /// Blocks `signals` in this thread and those that it starts, until it is dropped.
-    pub(super) fn block(signals: &[i32]) -> Result<Self> {
+    pub(crate) fn block(signals: &[i32]) -> Result<Self> {
         let what = || "hold signals back".into();
         let mask = match signals {
             [] => None,
@@ -39,7 +39,7 @@ impl Interrupt {
     }
 
     /// Does `work`, and calls `stop` from another thread when a signal comes meanwhile.
-    pub(super) fn watch<T>(&self, stop: &(dyn Fn() + Sync), work: impl FnOnce() -> T) -> T {
+    pub(crate) fn watch<T>(&self, stop: &(dyn Fn() + Sync), work: impl FnOnce() -> T) -> T {
         let Some(signals) = &self.signals else {
             return work();
         };
@@ -74,7 +74,7 @@ impl Interrupt {
     }
 
     /// The error for a signal that came, whatever it made of the work.
-    pub(super) fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         if !self.take() {
             return Ok(());
         }

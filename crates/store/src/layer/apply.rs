@@ -3,8 +3,11 @@
 //! Done twice with the same code: while a layer streams by, with nothing known of the layers
 //! below, and once more with them at hand when the first time showed that they matter.
 
+mod aci;
+
 use super::below::{Below, Found, target_parts};
 use super::entry::{Entry, Segment, What, components, show};
+use super::form::Form;
 use super::tree::{COPY, Ino, Inode, Map, Node, ROOT, Tree};
 use crate::erofs::{self, kind};
 use crate::error::{Error, Kind, Result};
@@ -50,6 +53,9 @@ pub(crate) struct Apply<'a> {
     pub(crate) unresolved: bool,
     /// Whether lower layers' things are taken away.
     pub(crate) whiteouts: bool,
+    form: Form,
+    /// Where the manifest of an App Container Image lies in the tar: position and bytes.
+    manifest: Option<(u64, u64)>,
     steps: u64,
 }
 
@@ -58,7 +64,7 @@ fn corrupt(why: impl Into<String>) -> Error {
 }
 
 impl<'a> Apply<'a> {
-    pub(crate) fn new(tree: Tree, lower: Option<Lower<'a>>) -> Self {
+    pub(crate) fn new(tree: Tree, form: Form, lower: Option<Lower<'a>>) -> Self {
         Self {
             tree,
             lower,
@@ -66,14 +72,19 @@ impl<'a> Apply<'a> {
             entries: 0,
             unresolved: false,
             whiteouts: false,
+            form,
+            manifest: None,
             steps: 0,
         }
     }
 
     /// Takes one more entry.
     pub(crate) fn entry(&mut self, entry: &Entry) -> Result<()> {
-        self.take(entry)
-            .map_err(|e| e.while_doing(format!("read entry `{}`", show(&entry.path))))
+        let taken = match self.form {
+            Form::Oci => self.take(entry),
+            Form::Aci => self.take_aci(entry),
+        };
+        taken.map_err(|e| e.while_doing(format!("read entry `{}`", show(&entry.path))))
     }
 
     fn take(&mut self, entry: &Entry) -> Result<()> {
@@ -139,7 +150,7 @@ impl<'a> Apply<'a> {
         let ino = match entry.what {
             What::HardLink => match self.target(&entry.link)? {
                 Some(ino) => ino,
-                None if self.lower.is_some() => {
+                None if self.lower.is_some() || self.form == Form::Aci => {
                     let text = format!("its target `{}` does not exist", show(&entry.link));
                     return Err(corrupt(text));
                 }
@@ -326,7 +337,7 @@ impl<'a> Apply<'a> {
 
     /// What lower layers show of a name, unless this layer hides it.
     fn lower(&self, dir: Ino, name: &[u8]) -> Result<Option<Found>> {
-        let Some(lower) = &self.lower else {
+        let Some(lower) = self.lower.as_ref().filter(|_| self.form == Form::Oci) else {
             return Ok(None);
         };
         if lower.below.is_empty() || self.tree.find(dir, name).is_some_and(|n| n.whiteout) {

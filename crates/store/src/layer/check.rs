@@ -4,11 +4,12 @@
 //! its tar, by the same child without privileges, and compared byte for byte. So damage that
 //! changed an index and its record alike is found too.
 
-use super::chain::{self, Made};
+use super::chain::{self, Made, Stack};
 use super::disk::{self, chain_dir, chain_record, layer_dir, layer_record, open};
+use super::form::{Form, Step, step_ids};
 use super::process::Process;
 use super::wire::{Answer, Job, Reindex};
-use super::{ChainId, Limits, chain_ids, child};
+use super::{ChainId, Limits, child};
 use crate::disk::Growing;
 use crate::error::{Doing, Kind, Result};
 use crate::options::LayerProgram;
@@ -37,6 +38,8 @@ pub struct Checker<'a> {
     program: &'a LayerProgram,
     layers: BTreeMap<Digest, Vec<Damage>>,
     chains: BTreeMap<Digest, Vec<Damage>>,
+    /// The manifests of App Container Images, as they stand in the archives.
+    manifests: BTreeMap<Digest, Vec<u8>>,
     /// Bytes that were read and compared.
     pub bytes: u64,
 }
@@ -49,6 +52,7 @@ impl<'a> Checker<'a> {
             program,
             layers: BTreeMap::new(),
             chains: BTreeMap::new(),
+            manifests: BTreeMap::new(),
             bytes: 0,
         }
     }
@@ -58,20 +62,25 @@ impl<'a> Checker<'a> {
         self.layers.contains_key(diff)
     }
 
+    /// The manifest in the archive of an App Container Image that was looked at and is whole.
+    pub(crate) fn manifest(&self, diff: &Digest) -> Option<&[u8]> {
+        self.manifests.get(diff).map(Vec::as_slice)
+    }
+
     /// Checks layers (lowest first) and their chains. Reads all of their bytes from the disk,
     /// as far as the kernel lets go of what it has in memory.
     ///
     /// # Errors
     /// Only what keeps it from looking; damage is an answer.
-    pub fn stack(&mut self, diffs: &[Digest]) -> Result<Vec<Damage>> {
+    pub fn stack(&mut self, steps: &[Step]) -> Result<Vec<Damage>> {
         let mut damage = Vec::new();
         let mut whole = true;
-        for diff in diffs {
-            let found = self.layer(diff)?;
+        for step in steps {
+            let found = self.layer(&step.diff)?;
             whole &= found.is_empty();
             damage.extend(found);
         }
-        damage.extend(self.chains(diffs, whole)?);
+        damage.extend(self.chains(steps, whole)?);
         damage.dedup();
         Ok(damage)
     }
@@ -115,10 +124,22 @@ impl<'a> Checker<'a> {
             diff: diff.clone(),
             tar_bytes: record.tar_bytes,
         });
-        process.send(&job, &[tar.as_fd(), index.as_fd()])?;
+        let manifest = match Form::of(diff) {
+            Form::Oci => None,
+            Form::Aci => Some(Growing::new(self.store)?.into_nameless()?),
+        };
+        let mut fds = vec![tar.as_fd(), index.as_fd()];
+        fds.extend(manifest.iter().map(AsFd::as_fd));
+        process.send(&job, &fds)?;
         let Answer::Layer(made) = process.answer()? else {
             return Err(chain::lied());
         };
+        if let Some(manifest) = manifest {
+            let size = manifest.metadata()?.len().min(crate::blob::SMALL);
+            let mut bytes = vec![0; size as usize];
+            manifest.read_exact_at(&mut bytes, 0)?;
+            self.manifests.insert(diff.clone(), bytes);
+        }
         let mut all = Vec::new();
         if child::record(&made) != record {
             let problem = "it does not say what the tar says".to_owned();
@@ -134,8 +155,8 @@ impl<'a> Checker<'a> {
 
     /// Checks what the layers are on top of each other. Where a tar is damaged nothing can be
     /// made from it, and indexes are compared with the digest in their record.
-    fn chains(&mut self, diffs: &[Digest], whole: bool) -> Result<Vec<Damage>> {
-        let ids = chain_ids(diffs);
+    fn chains(&mut self, steps: &[Step], whole: bool) -> Result<Vec<Damage>> {
+        let ids = step_ids(steps);
         let mut all = Vec::new();
         if ids.iter().all(|id| self.chains.contains_key(id.digest())) {
             let known = |id: &ChainId| self.chains.get(id.digest()).cloned();
@@ -145,10 +166,10 @@ impl<'a> Checker<'a> {
             true => Some(Process::start(self.program, &Limits::of_what_is_kept())?),
             false => None,
         };
-        for (at, (diff, id)) in diffs.iter().zip(&ids).enumerate() {
-            let below = diffs.get(..at).unwrap_or(&[]);
+        for (at, (step, id)) in steps.iter().zip(&ids).enumerate() {
+            let stack = Stack::at(steps, &ids, at);
             let found = self
-                .chain(diff, id, below, process.as_mut())
+                .chain(&step.diff, id, &stack, process.as_mut())
                 .doing(|| format!("look at chain `{id}`"))?;
             self.chains.insert(id.digest().clone(), found.clone());
             all.extend(found);
@@ -160,7 +181,7 @@ impl<'a> Checker<'a> {
         &mut self,
         diff: &Digest,
         id: &ChainId,
-        below: &[Digest],
+        stack: &Stack<'_>,
         process: Option<&mut Process>,
     ) -> Result<Vec<Damage>> {
         let at = chain_dir(self.store, id);
@@ -197,8 +218,12 @@ impl<'a> Checker<'a> {
             index: fresh()?,
             passwd: fresh()?,
             group: fresh()?,
+            filter: match stack.filter() {
+                Some(_) => Some(fresh()?),
+                None => None,
+            },
         };
-        let right = chain::build_into(self.store, process, &layer, below, id, &made)?;
+        let right = chain::build_into(self.store, process, &layer, stack, &made)?;
         if record.is_some_and(|record| record != right) {
             let problem = "it does not say what the layers say".to_owned();
             all.push(damage("info", problem));

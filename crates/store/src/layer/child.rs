@@ -3,6 +3,8 @@
 use super::apply::{Apply, LOWER_INDEX, Lower};
 use super::below::{Below, Found};
 use super::confine::lock_in;
+use super::filter;
+use super::form::{Filter, Form};
 use super::inflate;
 use super::info::Layer;
 use super::input::{Budget, Input, Kept, Stream};
@@ -10,9 +12,11 @@ use super::settle::{has_implicit, settle, spell_out_opaque_root};
 use super::tar::Tar;
 use super::tree::{ROOT, Sealed, Tree};
 use super::wire::{Answer, Bounds, Build, BuiltChain, Job, ReadLayer, Reindex};
+use crate::blob::Hasher;
 use crate::erofs::{self, Index, kind};
 use crate::error::{Error, Kind, Result};
 use rkt_spec::Digest;
+use rkt_spec::codec::Record;
 use rustix::fd::OwnedFd;
 use sha2::{Digest as _, Sha256};
 use std::cell::Cell;
@@ -96,13 +100,27 @@ impl Child {
             Job::Start(_) => Err(Error::new(Kind::System, "the limits came twice")),
             Job::Layer => {
                 let [from, tar, index] = descriptors(fds)?;
-                let layer = self.layer(from, tar, index)?;
+                let layer = self.layer(from, tar, index, None)?;
+                Ok(Some(Answer::Layer(layer)))
+            }
+            Job::Aci => {
+                let [from, tar, index, manifest] = descriptors(fds)?;
+                let layer = self.layer(from, tar, index, Some(manifest))?;
                 Ok(Some(Answer::Layer(layer)))
             }
             Job::Reindex(Reindex { diff, tar_bytes }) => {
+                let form = Form::of(&diff);
+                let mut fds = fds;
+                let manifest = match form {
+                    Form::Oci => None,
+                    Form::Aci => fds.pop().map(File::from),
+                };
                 let [tar, index] = descriptors(fds)?;
-                let mut apply = Apply::new(self.tree(), None);
+                let mut apply = Apply::new(self.tree(), form, None);
                 collect(Kept::new(&tar, tar_bytes), &mut apply, self.bounds.entries)?;
+                if let Some(manifest) = manifest {
+                    copy_out(&tar, apply.manifest_place()?, &manifest)?;
+                }
                 let layer = index_layer(apply, diff, tar_bytes, &tar, index)?;
                 Ok(Some(Answer::Layer(layer)))
             }
@@ -123,8 +141,12 @@ impl Child {
                 } else {
                     None
                 };
+                let filter = match build.filtered {
+                    true => fds.pop().map(|fd| read_filter(&fd.into())).transpose()?,
+                    false => None,
+                };
                 let [index, passwd, group] = descriptors(fds)?;
-                let built = self.build(&build, index, ready.as_ref())?;
+                let built = self.build(&build, index, ready.as_ref(), filter.as_ref())?;
                 for (name, mut to) in [("passwd", passwd), ("group", group)] {
                     to.write_all(&self.account(name)?)?;
                 }
@@ -144,23 +166,49 @@ impl Child {
 
     /// Reads a layer as it comes: inflate, hash, keep, parse; then its index, if that is the same
     /// whatever lies below (or nothing does).
-    fn layer(&self, from: File, mut tar: File, index: File) -> Result<ReadLayer> {
+    /// An App Container Image comes with a file for its manifest.
+    fn layer(
+        &self,
+        from: File,
+        mut tar: File,
+        index: File,
+        manifest: Option<File>,
+    ) -> Result<ReadLayer> {
+        let form = match manifest {
+            Some(_) => Form::Aci,
+            None => Form::Oci,
+        };
         let taken = Cell::new(0);
         let budget = Budget {
             bytes: self.bounds.bytes,
             ratio: self.bounds.ratio,
         };
-        let inflated = inflate::open(from, &taken)?;
-        let stream = Stream::new(inflated, &taken, &mut tar, budget);
-        let mut apply = Apply::new(self.tree(), None);
+        let inflated = inflate::open(from, &taken, form)?;
+        let stream = Stream::new(
+            inflated,
+            &taken,
+            &mut tar,
+            Hasher::new(form.algorithm()),
+            budget,
+        );
+        let mut apply = Apply::new(self.tree(), form, None);
         let stream = collect(stream, &mut apply, self.bounds.entries)?;
-        let (hash, tar_bytes) = stream.finish();
+        let (diff, tar_bytes) = stream.finish();
         rustix::fs::ftruncate(&tar, tar_bytes.next_multiple_of(512))?;
-        index_layer(apply, Digest::sha256(&hash), tar_bytes, &tar, index)
+        if let Some(manifest) = manifest {
+            copy_out(&tar, apply.manifest_place()?, &manifest)?;
+        }
+        index_layer(apply, diff, tar_bytes, &tar, index)
     }
 
     /// Makes a chain entry on what is below, and puts it on top of that.
-    fn build(&mut self, build: &Build, mut to: File, ready: Option<&File>) -> Result<BuiltChain> {
+    fn build(
+        &mut self,
+        build: &Build,
+        mut to: File,
+        ready: Option<&File>,
+        filter: Option<&Filter>,
+    ) -> Result<BuiltChain> {
         self.below.refuel(MAX_LOOKUPS);
         let tar = self.tars.get(&build.diff).ok_or_else(no_tar)?;
         let padded = build.tar_bytes.next_multiple_of(512);
@@ -183,7 +231,7 @@ impl Child {
                     below: &self.below,
                     devices: self.devices.clone(),
                 };
-                let mut apply = Apply::new(self.tree(), Some(lower));
+                let mut apply = Apply::new(self.tree(), Form::of(&build.diff), Some(lower));
                 collect(
                     Kept::new(tar, build.tar_bytes),
                     &mut apply,
@@ -192,6 +240,9 @@ impl Child {
                 devices.extend(apply.borrowed);
                 spell_out_opaque_root(&mut apply.tree, &self.below)?;
                 let mut sealed = apply.tree.seal()?;
+                if let Some(filter) = filter {
+                    filter::apply(&mut sealed, filter)?;
+                }
                 settle(&mut sealed, &self.below)?;
                 let mut sizes = Vec::new();
                 for device in &devices {
@@ -256,6 +307,20 @@ impl Child {
         }
         Ok(bytes)
     }
+}
+
+/// Copies a bounded part of the tar to a file of its own.
+fn copy_out(tar: &File, (at, size): (u64, u64), mut to: &File) -> Result<()> {
+    let mut bytes = vec![0; size as usize];
+    tar.read_exact_at(&mut bytes, at)?;
+    Ok(to.write_all(&bytes)?)
+}
+
+fn read_filter(from: &File) -> Result<Filter> {
+    let size = rustix::fs::fstat(from)?.st_size.cast_unsigned();
+    let mut bytes = vec![0; size as usize];
+    from.read_exact_at(&mut bytes, 0)?;
+    Ok(Filter::from_bytes(&bytes)?)
 }
 
 fn no_tar() -> Error {

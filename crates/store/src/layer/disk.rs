@@ -1,5 +1,6 @@
 //! Where layers and chains lie in the store, and how they get there whole.
 
+use super::form::{Filter, Form, Step};
 use super::info;
 use super::{ChainId, LayerInfo};
 use crate::blob::Hasher;
@@ -7,6 +8,7 @@ use crate::disk::read;
 use crate::error::{Doing, Error, Kind, Result};
 use rkt_spec::Digest;
 use rkt_spec::codec::Record;
+use rkt_spec::digest::Algorithm;
 use rustix::fs::{Mode, OFlags};
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
@@ -90,17 +92,66 @@ pub fn open_tar(store: &Path, diff: &Digest) -> Result<File> {
     open(&layer_dir(store, diff).join("tar"))
 }
 
-fn list(dir: &Path) -> Result<Vec<Digest>> {
-    let entries = match fs::read_dir(dir.join("sha256")) {
+/// The file of a chain that tells its chain ids where the layers alone do not.
+pub(super) const BELOW: &str = "below";
+/// The file of a chain that tells what of its topmost layer is shown, where that is not all.
+pub(super) const FILTER: &str = "filter";
+/// Largest of these: a manifest of 4 MiB names no more.
+const MAX_FILTER: u64 = 16 << 20;
+
+/// The chain ids of a chain, lowest first, its own last.
+///
+/// # Errors
+/// `NotFound` when the chain is not in the store.
+pub(crate) fn stack(store: &Path, chain: &ChainId) -> Result<Vec<ChainId>> {
+    let record = chain_record(store, chain)?.ok_or_else(|| no_chain(chain))?;
+    match optional(read(&chain_dir(store, chain).join(BELOW), MAX_RECORD))? {
+        None => Ok(super::chain_ids(&record.layers)),
+        Some(bytes) => {
+            let ids = Vec::<Digest>::from_bytes(&bytes)?;
+            Ok(ids.into_iter().map(ChainId::from_digest).collect())
+        }
+    }
+}
+
+/// The steps that made these chains of these layers, both lowest first. A filter that is not
+/// what it was makes another chain id, so whoever computes those again is not deceived.
+///
+/// # Errors
+/// `Corrupt` for a filter that is none.
+pub(crate) fn steps(store: &Path, layers: &[Digest], chains: &[Digest]) -> Result<Vec<Step>> {
+    let mut steps = Vec::with_capacity(layers.len());
+    for (diff, chain) in layers.iter().zip(chains) {
+        let filter = match Form::of(diff) {
+            Form::Oci => None,
+            Form::Aci => {
+                let dir = chain_dir(store, &ChainId::from_digest(chain.clone()));
+                optional(read(&dir.join(FILTER), MAX_FILTER))?
+                    .map(|bytes| Filter::from_bytes(&bytes))
+                    .transpose()
+                    .doing(|| format!("read what chain `{chain}` shows"))?
+            }
+        };
+        steps.push(Step {
+            diff: diff.clone(),
+            filter,
+        });
+    }
+    Ok(steps)
+}
+
+fn list(dir: &Path, algorithm: Algorithm) -> Result<Vec<Digest>> {
+    let name = algorithm.as_str();
+    let entries = match fs::read_dir(dir.join(name)) {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         other => other.doing(|| format!("list `{}`", dir.display()))?,
     };
     let mut all = Vec::new();
     for entry in entries {
-        let name = entry?.file_name();
-        if let Some(Ok(digest)) = name
+        let file = entry?.file_name();
+        if let Some(Ok(digest)) = file
             .to_str()
-            .map(|hex| Digest::new(&format!("sha256:{hex}")))
+            .map(|hex| Digest::new(&format!("{name}:{hex}")))
         {
             all.push(digest);
         }
@@ -114,7 +165,10 @@ fn list(dir: &Path) -> Result<Vec<Digest>> {
 /// # Errors
 /// When the store cannot be read.
 pub fn layers(store: &Path) -> Result<Vec<Digest>> {
-    list(&store.join("layers"))
+    let dir = store.join("layers");
+    let mut all = list(&dir, Algorithm::Sha256)?;
+    all.extend(list(&dir, Algorithm::Sha512)?);
+    Ok(all)
 }
 
 /// All stored chains.
@@ -122,7 +176,7 @@ pub fn layers(store: &Path) -> Result<Vec<Digest>> {
 /// # Errors
 /// When the store cannot be read.
 pub fn chains(store: &Path) -> Result<Vec<ChainId>> {
-    Ok(list(&store.join("chains"))?
+    Ok(list(&store.join("chains"), Algorithm::Sha256)?
         .into_iter()
         .map(ChainId)
         .collect())

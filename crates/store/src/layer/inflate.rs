@@ -1,11 +1,14 @@
 //! From compressed bytes to a tar, by what the bytes say and not by what somebody calls them.
 
+use super::form::Form;
 use crate::error::{Error, Kind, Result};
 use std::cell::Cell;
 use std::io::{self, Read};
 
 /// Largest window of a zstd frame, as a power of two: 128 MiB, what `zstd --long` uses.
 const ZSTD_WINDOW: u32 = 27;
+/// Most memory for the dictionary of an xz stream, KiB: `xz -9` needs 64 MiB.
+const XZ_MEMORY: u32 = 72 << 10;
 
 /// Counts what it hands on.
 struct Counted<'a, R> {
@@ -24,10 +27,12 @@ impl<R: Read> Read for Counted<'_, R> {
 /// Looks at the first bytes and gives the inflated stream; `taken` counts compressed bytes.
 ///
 /// # Errors
-/// `Unsupported` for compressions that layers must not have (xz, bzip2 and others).
+/// `Unsupported` for compressions that archives of this form must not have: xz and bzip2 are for
+/// App Container Images only. An encrypted image is refused by its name.
 pub(crate) fn open<'a>(
     mut from: impl Read + 'a,
     taken: &'a Cell<u64>,
+    form: Form,
 ) -> Result<Box<dyn Read + 'a>> {
     let mut magic = [0; 6];
     let mut known = 0;
@@ -55,8 +60,21 @@ pub(crate) fn open<'a>(
             decoder.window_log_max(ZSTD_WINDOW)?;
             Ok(Box::new(decoder))
         }
+        [0xfd, b'7', b'z', b'X', b'Z', 0] if form == Form::Aci => Ok(Box::new(
+            lzma_rust2::XzReader::new_mem_limit(whole(magic), true, XZ_MEMORY),
+        )),
+        [b'B', b'Z', b'h', ..] if form == Form::Aci => {
+            Ok(Box::new(bzip2::read::MultiBzDecoder::new(whole(magic))))
+        }
         [0xfd, b'7', b'z', b'X', b'Z', 0] => Err(refused("xz")),
         [b'B', b'Z', b'h', ..] => Err(refused("bzip2")),
+        // An OpenPGP message: symmetric-key encrypted session key, or its armour.
+        [0x8c | 0xc3, ..] | [b'-', b'-', b'-', b'-', b'-', b'B'] if form == Form::Aci => {
+            Err(Error::new(
+                Kind::Unsupported,
+                "the image is encrypted, or is no image; rkt reads no encrypted ones",
+            ))
+        }
         _ => Ok(Box::new(whole(magic))),
     }
 }

@@ -1,7 +1,8 @@
 //! Where tar bytes come from: a stream that is hashed and kept on its way, or a kept tar.
 
+use crate::blob::Hasher;
 use crate::error::{Error, Kind, Result};
-use sha2::{Digest as _, Sha256};
+use rkt_spec::Digest;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::fs::FileExt;
@@ -39,7 +40,7 @@ pub(crate) struct Stream<'a> {
     /// Compressed bytes taken so far.
     taken: &'a std::cell::Cell<u64>,
     to: &'a mut File,
-    hash: Sha256,
+    hash: Hasher,
     buffer: Vec<u8>,
     /// What of the buffer is still to be looked at.
     ready: std::ops::Range<usize>,
@@ -53,13 +54,14 @@ impl<'a> Stream<'a> {
         from: Box<dyn Read + 'a>,
         taken: &'a std::cell::Cell<u64>,
         to: &'a mut File,
+        hash: Hasher,
         budget: Budget,
     ) -> Self {
         Self {
             from,
             taken,
             to,
-            hash: Sha256::new(),
+            hash,
             buffer: vec![0; BUFFER],
             ready: 0..0,
             seen: 0,
@@ -96,9 +98,9 @@ impl<'a> Stream<'a> {
         Ok(n != 0)
     }
 
-    /// Hash and number of all bytes; the caller has read to the end.
-    pub(crate) fn finish(self) -> ([u8; 32], u64) {
-        (self.hash.finalize().into(), self.seen)
+    /// Digest and number of all bytes; the caller has read to the end.
+    pub(crate) fn finish(self) -> (Digest, u64) {
+        (self.hash.finish(), self.seen)
     }
 }
 

@@ -10,7 +10,9 @@
 //!
 //! ```text
 //! layers/sha256/DIFF/{tar,info,index?}      the layer alone; its index when that needs no lower layer
+//! layers/sha512/DIFF/...                    the same of an App Container Image, manifest included
 //! chains/sha256/CHAIN/{index,info,passwd,group}
+//! chains/sha256/CHAIN/{filter?,below?}      what of an App Container Image is shown, and on which chains
 //! tmp/layer-*, tmp/chain-*                  being written; swept under the store's exclusive lock
 //! ```
 
@@ -22,6 +24,8 @@ mod child;
 mod confine;
 pub(crate) mod disk;
 mod entry;
+mod filter;
+mod form;
 mod inflate;
 pub(crate) mod info;
 mod input;
@@ -35,13 +39,16 @@ mod wire;
 mod writer;
 mod xattr;
 
-pub use chain::{accounts, commit_chain};
+pub use chain::{accounts, commit_chain, commit_steps};
 pub(crate) use check::told;
 pub use check::{Checker, Damage};
+pub(crate) use disk::steps;
 pub use disk::{
     chain_bytes, chains, has_chain, has_layer, layer_bytes, layers, open_tar, remove_chain,
     remove_layer, sweep,
 };
+pub(crate) use form::step_ids;
+pub use form::{Filter, Step};
 pub use writer::Writer;
 
 use crate::error::Result;
@@ -69,9 +76,15 @@ impl ChainId {
         Self(digest)
     }
 
-    /// The lowest layer.
+    /// The lowest layer. An App Container Image has a chain id that is no digest of an OCI layer.
     pub fn base(diff: &Digest) -> Self {
-        Self(diff.clone())
+        match form::Form::of(diff) {
+            form::Form::Oci => Self(diff.clone()),
+            form::Form::Aci => {
+                let hash = Sha256::digest(format!("rootfs {diff}"));
+                Self(Digest::sha256(&hash.into()))
+            }
+        }
     }
 
     /// This chain with one more layer on top.
@@ -107,7 +120,7 @@ pub fn chain_ids(diffs: &[Digest]) -> Vec<ChainId> {
 /// What is known of a layer that was read to its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LayerInfo {
-    /// SHA-256 of the uncompressed tar.
+    /// SHA-256 of the uncompressed tar; SHA-512 for an App Container Image.
     pub diff_id: Digest,
     /// Bytes of the uncompressed tar, as hashed.
     pub tar_bytes: u64,

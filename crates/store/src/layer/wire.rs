@@ -40,6 +40,8 @@ record! {
         pub ready: bool,
         /// Whether the root of that index is to be as the lower layers have it.
         pub patch_root: bool,
+        /// Whether a [`super::Filter`] comes along.
+        pub filtered: bool,
     }
 }
 
@@ -50,12 +52,14 @@ pub(crate) enum Job {
     Start(Bounds),
     /// Read a layer: compressed bytes, tar, index. Answer [`Answer::Layer`].
     Layer,
+    /// Read an App Container Image: compressed bytes, tar, index, manifest. Answer [`Answer::Layer`].
+    Aci,
     /// A tar on disk, for data: the tar. No answer.
     Tar(Digest),
     /// A chain entry that is there already, from the lowest up: its index. No answer.
     Have(Vec<Digest>),
-    /// Make a chain entry: index, passwd, group, and the ready index if there is one. Answer
-    /// [`Answer::Chain`].
+    /// Make a chain entry: index, passwd, group, and the ready index or the filter if there is
+    /// one. Answer [`Answer::Chain`].
     Build(Build),
     /// Index a tar that is kept and was hashed: the tar, index. Answer [`Answer::Layer`].
     Reindex(Reindex),
@@ -122,6 +126,7 @@ impl Job {
                 bounds.put(&mut out);
             }
             Self::Layer => out.push(1),
+            Self::Aci => out.push(6),
             Self::Tar(diff) => {
                 out.push(2);
                 diff.put(&mut out);
@@ -147,6 +152,7 @@ impl Job {
         let job = match u8::take(&mut from)? {
             0 => Self::Start(Record::take(&mut from)?),
             1 => Self::Layer,
+            6 => Self::Aci,
             2 => Self::Tar(Record::take(&mut from)?),
             3 => Self::Have(Record::take(&mut from)?),
             4 => Self::Build(Record::take(&mut from)?),

@@ -1,15 +1,18 @@
 //! The parent's side of reading a layer: compressed bytes go in, a stored layer comes out.
 
 use super::disk::{self, Growing, seal};
+use super::form::Form;
 use super::process::Process;
 use super::wire::{Answer, Job};
 use super::{LayerInfo, Limits, child};
+use crate::blob::SMALL;
 use crate::error::{Doing, Error, Kind, Result};
 use crate::options::LayerProgram;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::pipe::PipeFlags;
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// Bytes that may wait in the pipe to the child.
@@ -27,6 +30,8 @@ pub struct Writer {
     dir: Growing,
     tar: File,
     index: File,
+    /// Of an App Container Image.
+    manifest: Option<File>,
 }
 
 impl Writer {
@@ -35,6 +40,15 @@ impl Writer {
     /// # Errors
     /// When files cannot be created or the program cannot be started.
     pub fn start(store: &Path, program: &LayerProgram, limits: &Limits) -> Result<Self> {
+        Self::begin(store, program, limits, Form::Oci)
+    }
+
+    /// As [`Writer::start`], for an App Container Image.
+    pub(crate) fn start_aci(store: &Path, program: &LayerProgram, limits: &Limits) -> Result<Self> {
+        Self::begin(store, program, limits, Form::Aci)
+    }
+
+    fn begin(store: &Path, program: &LayerProgram, limits: &Limits, form: Form) -> Result<Self> {
         let dir = Growing::new(store, "layer")?;
         let tar = dir.create("tar")?;
         let index = dir.create("index")?;
@@ -42,7 +56,17 @@ impl Writer {
         // A user near the limit of pipe memory gets a smaller one, which is only slower.
         let _ = rustix::pipe::fcntl_setpipe_size(&pipe, PIPE);
         let process = Process::start(program, limits)?;
-        process.send(&Job::Layer, &[theirs.as_fd(), tar.as_fd(), index.as_fd()])?;
+        let mut fds = vec![theirs.as_fd(), tar.as_fd(), index.as_fd()];
+        let manifest = match form {
+            Form::Oci => None,
+            Form::Aci => Some(dir.create("manifest")?),
+        };
+        fds.extend(manifest.iter().map(AsFd::as_fd));
+        let job = match form {
+            Form::Oci => Job::Layer,
+            Form::Aci => Job::Aci,
+        };
+        process.send(&job, &fds)?;
         Ok(Self {
             store: store.to_owned(),
             process,
@@ -50,6 +74,7 @@ impl Writer {
             dir,
             tar,
             index,
+            manifest,
         })
     }
 
@@ -58,7 +83,19 @@ impl Writer {
     ///
     /// # Errors
     /// `Corrupt`, `Unsupported`, `TooLarge` for the bytes; `NoSpace` and others of the system.
-    pub fn finish(mut self) -> Result<LayerInfo> {
+    pub fn finish(self) -> Result<LayerInfo> {
+        Ok(self.end()?.0)
+    }
+
+    /// As [`Writer::finish`] of [`Writer::start_aci`]; gives the bytes of the manifest too.
+    ///
+    /// # Errors
+    /// As [`Writer::finish`].
+    pub(crate) fn finish_aci(self) -> Result<(LayerInfo, Vec<u8>)> {
+        self.end()
+    }
+
+    fn end(mut self) -> Result<(LayerInfo, Vec<u8>)> {
         drop(self.pipe.take());
         let Answer::Layer(layer) = self.process.answer()? else {
             return Err(Error::new(
@@ -68,8 +105,20 @@ impl Writer {
         };
         let record = child::record(&layer);
         let info = record.info();
+        let form = if self.manifest.is_some() {
+            Form::Aci
+        } else {
+            Form::Oci
+        };
+        let manifest = self.read_manifest()?;
+        if Form::of(&info.diff_id) != form {
+            return Err(Error::new(
+                Kind::System,
+                "the reader of layers answered another question",
+            ));
+        }
         if disk::has_layer(&self.store, &info.diff_id)?.is_some() {
-            return Ok(info);
+            return Ok((info, manifest));
         }
         let size = self.tar.metadata()?.len();
         if size != record.padded() || self.index.metadata()?.len() != record.index_bytes {
@@ -87,7 +136,22 @@ impl Writer {
         self.dir.write("info", &disk::bytes(&record))?;
         self.dir
             .publish(&disk::layer_dir(&self.store, &info.diff_id))?;
-        Ok(info)
+        Ok((info, manifest))
+    }
+
+    /// The manifest as the child has copied it; its file does not become part of the layer.
+    fn read_manifest(&mut self) -> Result<Vec<u8>> {
+        let Some(file) = &self.manifest else {
+            return Ok(Vec::new());
+        };
+        let size = file.metadata()?.len();
+        if size > SMALL {
+            return Err(Error::new(Kind::TooLarge, "the manifest is too large"));
+        }
+        let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
+        file.read_exact_at(&mut bytes, 0)?;
+        std::fs::remove_file(self.dir.path().join("manifest"))?;
+        Ok(bytes)
     }
 }
 

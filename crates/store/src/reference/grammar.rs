@@ -3,6 +3,7 @@
 //! Source: the distribution spec's grammar of names and tags (`images.md` 8.3) and docker's
 //! rule for what is a host: it holds a `.` or `:`, or is `localhost`.
 
+use super::app::AppImageName;
 use super::{Assumed, HUB, LocalName, Reference, RegistryName};
 use crate::error::{Error, Kind, Result};
 use rkt_spec::Digest;
@@ -52,34 +53,37 @@ pub(super) fn parse(text: &str, default_registry: &str) -> Result<Reference> {
                 )
                 .hint("`skopeo copy` can write an `oci:` directory or a `docker-archive:` file"));
             }
-            "http" | "https" | "file" => {
-                return Err(Error::new(
-                    Kind::Unsupported,
-                    format!("rkt does not read images from `{scheme}:` addresses"),
-                )
-                .hint(
-                    "images come from `docker://`, `oci:`, `oci-archive:` and `docker-archive:`",
-                ));
-            }
+            "aci" => return AppImageName::parse(rest).map(Reference::App),
+            "file" => return aci_file(rest),
+            "http" | "https" => return aci_url(text),
             _ => {}
         }
     }
     if let Some(rest) = text.strip_prefix("sha256-") {
         return id(rest);
     }
-    if text.starts_with("sha512-") {
-        return Err(Error::new(
-            Kind::Unsupported,
-            "ids of App Container Images (`sha512-`) are not known to this store",
-        ));
+    if let Some(hex) = text.strip_prefix("sha512-") {
+        return match (2..=128).contains(&hex.len()) && is_hex(hex) {
+            true => Ok(Reference::AciId(hex.to_owned())),
+            false => Err(bad(
+                "an image id has 2 to 128 lower-case hex digits after `sha512-`",
+            )),
+        };
     }
     if (12..=64).contains(&text.len()) && is_hex(text) {
         return id(text);
     }
+    if text.ends_with(".aci") {
+        return Ok(Reference::AciFile(PathBuf::from(text)));
+    }
     if text.starts_with(['/', '.', '~']) {
-        return Err(bad("a path needs its kind in front").hint(format!(
+        return Err(bad("a path needs its kind in front, but for files that end in `.aci`").hint(format!(
             "write `oci:{text}` for a layout directory, `docker-archive:{text}` or `oci-archive:{text}` for a file"
         )));
+    }
+    // No name in a registry holds these, and every label does.
+    if text.contains(',') && text.contains('=') {
+        return AppImageName::parse(text).map(Reference::App);
     }
     registry(text, default_registry, Typed::Bare).map(Reference::Registry)
 }
@@ -258,6 +262,30 @@ fn local(rest: &str, make: fn(LocalName) -> Reference) -> Result<Reference> {
         path: PathBuf::from(path),
         tag,
     }))
+}
+
+/// What stands behind `file:`.
+fn aci_file(rest: &str) -> Result<Reference> {
+    let path = rest
+        .strip_prefix("//")
+        .map(|r| r.strip_prefix("localhost").unwrap_or(r))
+        .filter(|p| p.starts_with('/'))
+        .ok_or_else(|| bad("a `file:` address is `file:///absolute/path.aci`"))?;
+    if !path.ends_with(".aci") {
+        return Err(bad("a `file:` address has to end in `.aci`"));
+    }
+    Ok(Reference::AciFile(PathBuf::from(path)))
+}
+
+fn aci_url(text: &str) -> Result<Reference> {
+    let path = text.split(['?', '#']).next().unwrap_or(text);
+    if !text.bytes().all(|b| b.is_ascii_graphic()) || !path.ends_with(".aci") || text.contains('#')
+    {
+        return Err(bad(
+            "an address of an App Container Image has to end in `.aci`; registries are `docker://`",
+        ));
+    }
+    Ok(Reference::AciUrl(text.to_owned()))
 }
 
 fn builtin(name: &str) -> Result<Reference> {

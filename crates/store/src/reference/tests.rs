@@ -83,6 +83,38 @@ fn what_was_assumed_is_known() {
 }
 
 #[test]
+fn app_images_have_names_of_four_kinds() {
+    for (text, canonical, short) in [
+        ("/srv/x.aci", "file:///srv/x.aci", Some("x")),
+        ("file:///srv/x.aci", "file:///srv/x.aci", Some("x")),
+        (
+            "https://a.example/b/c.aci?d",
+            "https://a.example/b/c.aci?d",
+            Some("c"),
+        ),
+        ("aci:a.example/b:1", "aci:a.example/b:1", Some("b")),
+        (
+            "a.example/b:1,os=linux",
+            "aci:a.example/b:1,os=linux",
+            Some("b"),
+        ),
+        ("sha512-abcd", "sha512-abcd", None),
+    ] {
+        let read = Reference::parse(text, HUB).unwrap();
+        assert_eq!(read.canonical(), canonical);
+        assert_eq!(read.short_name(), short, "{text}");
+        assert_eq!(Reference::parse(canonical, HUB).unwrap(), read);
+        assert!(!read.file_name().contains('/'));
+    }
+    let file = Reference::parse("./x.aci", HUB).unwrap();
+    assert!(file.absolute().unwrap().canonical().starts_with("file:///"));
+    assert!(matches!(
+        Reference::parse("a.example/b:1", HUB),
+        Ok(Reference::Registry(_))
+    ));
+}
+
+#[test]
 fn what_is_no_name_is_refused_with_the_rule() {
     let long = "a".repeat(256);
     for text in [
@@ -125,7 +157,15 @@ fn what_is_no_name_is_refused_with_the_rule() {
         "a b",
         "docker:redis",
         "docker-daemon:x",
-        "https://x.example/a.aci",
+        "https://x.example/a.tar",
+        "https://x.example/a.aci#x",
+        "file://x.aci",
+        "file:///x",
+        "aci:",
+        "aci:UPPER",
+        "sha512-zz",
+        "sha512-a",
+        "a.b/c,d",
         &long,
         "ü",
         "host.example/ü",

@@ -36,6 +36,8 @@ pub(super) struct Ask {
     pub(super) authorization: Option<String>,
     /// First byte, and the last one when it is known.
     pub(super) range: Option<(u64, Option<u64>)>,
+    /// The ETag that is known already: an answer 304 says that it is the same still.
+    pub(super) unless: Option<String>,
     /// A form to post.
     pub(super) form: Option<String>,
 }
@@ -157,6 +159,7 @@ impl Http {
         for (name, value) in [
             ("accept", &ask.accept),
             ("authorization", &ask.authorization),
+            ("if-none-match", &ask.unless),
         ] {
             if let Some(value) = value {
                 request = request.header(name, value);

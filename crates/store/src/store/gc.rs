@@ -3,7 +3,7 @@
 use super::{Store, entries};
 use crate::disk;
 use crate::error::{Doing, Error, Kind, Result};
-use crate::image::{NameRecord, Record};
+use crate::image::{NameRecord, Record, id_of_hex};
 use crate::layer;
 use crate::mounts;
 use rkt_spec::Digest;
@@ -177,7 +177,7 @@ fn forget(dir: &Path, marks: &Marks) -> Result<()> {
     }
     for path in entries(&dir.join("pins"))? {
         let hex = path.file_name().and_then(|n| n.to_str()).unwrap_or("");
-        if Digest::new(&format!("sha256:{hex}")).is_ok_and(|id| !there(&id)) {
+        if id_of_hex(hex).is_some_and(|id| !there(&id)) {
             disk::remove_if_there(&path)?;
         }
     }

@@ -7,10 +7,11 @@ use super::{Store, entries};
 use crate::blob;
 use crate::config;
 use crate::error::{Doing, Result};
-use crate::image::{NameRecord, Record};
-use crate::layer::{self, Checker, Damage, chain_ids, told};
+use crate::image::{NameRecord, Record, id_of_hex};
+use crate::layer::{self, Checker, Damage, Step, chain_ids, told};
 use crate::options::LayerProgram;
 use rkt_spec::Digest;
+use rkt_spec::digest::Algorithm;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -55,9 +56,7 @@ impl Store {
         let mut ids = Vec::new();
         for path in entries(&self.dir.join("images"))? {
             let hex = path.file_stem().and_then(|s| s.to_str()).unwrap_or("");
-            if let Ok(id) = Digest::new(&format!("sha256:{hex}")) {
-                ids.push(id);
-            }
+            ids.extend(id_of_hex(hex));
         }
         ids.sort();
         Ok(ids)
@@ -89,7 +88,52 @@ impl Verifier<'_> {
         })
     }
 
+    /// An App Container Image: its id is the digest of its archive, and the manifest is in that.
+    fn look_at_aci(&mut self, id: &Digest) -> Result<Vec<Damage>> {
+        let dir = self.store.dir.clone();
+        let record_file = PathBuf::from("images").join(format!("{}.json", id.hex()));
+        let record = match told(Record::read(&dir, id))? {
+            Ok(record) => record,
+            Err(problem) => {
+                let mut all = vec![damage(record_file, problem)];
+                all.extend(self.checker.stack(&[Step::whole(id.clone())])?);
+                return Ok(all);
+            }
+        };
+        let steps = match told(layer::steps(&dir, &record.layers, &record.chains))? {
+            Ok(steps) => steps,
+            Err(problem) => return Ok(vec![damage(record_file, problem)]),
+        };
+        let mut all = self.checker.stack(&steps)?;
+        let chains: Vec<Digest> = layer::step_ids(&steps)
+            .into_iter()
+            .map(|c| c.digest().clone())
+            .collect();
+        let right = self.checker.manifest(id).map(<[u8]>::to_vec);
+        let config_fits = right.as_deref().is_none_or(|bytes| {
+            crate::aci::config_of(bytes).is_ok_and(|config| config == record.config)
+                && record.manifest == Some(blob::sha256(bytes))
+        });
+        if record.id != *id
+            || record.layers.last() != Some(id)
+            || record.chains != chains
+            || !config_fits
+        {
+            let problem = "it does not say what the archive of the image says";
+            all.push(damage(record_file, problem));
+        }
+        if let Some(manifest) = &record.manifest
+            && let Err(problem) = self.blob(manifest)?
+        {
+            all.push(damage(blob_file(manifest), problem));
+        }
+        Ok(all)
+    }
+
     fn look_at(&mut self, id: &Digest) -> Result<Vec<Damage>> {
+        if id.algorithm() == Algorithm::Sha512 {
+            return self.look_at_aci(id);
+        }
         let dir = &self.store.dir;
         let mut all = Vec::new();
         let record_file = PathBuf::from("images").join(format!("{}.json", id.hex()));
@@ -138,7 +182,8 @@ impl Verifier<'_> {
                 all.push(damage(record_file, problem));
             }
         }
-        all.extend(self.checker.stack(&layers)?);
+        let steps: Vec<Step> = layers.into_iter().map(Step::whole).collect();
+        all.extend(self.checker.stack(&steps)?);
         Ok(all)
     }
 

@@ -50,7 +50,7 @@ impl Lab {
 
     pub fn resolve_with(&self, text: &str, options: &FetchOptions) -> Result<Image> {
         let reference = Reference::parse(text, HUB)?;
-        self.store().resolve(&reference, options, &|event| {
+        let image = self.store().resolve(&reference, options, &|event| {
             let line = match event {
                 Event::Using {
                     from: Origin::Store,
@@ -73,7 +73,8 @@ impl Lab {
                 _ => return,
             };
             self.events.lock().unwrap().push(line);
-        })
+        })?;
+        Ok(image.into_inner())
     }
 
     /// The events since the last call.

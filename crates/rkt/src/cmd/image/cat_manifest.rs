@@ -28,8 +28,17 @@ pub(super) struct CatManifest {
 pub(super) fn run(asked: &CatManifest) -> Result<u8, Failure> {
     let store = Store::open(&asked.globals.dir, OpenMode::Look)?;
     let image = store.find(&asked.image, HUB)?;
+    // What an App Container Image says about itself is its manifest, as the original prints it.
+    let manifest = match (&image.aci, &image.manifest) {
+        (Some(_), Some(manifest)) => Some(store.manifest_json(manifest)?),
+        _ => None,
+    };
     if asked.raw {
-        crate::cmd::say_bytes(&store.config_json(&image.id)?);
+        let bytes = match manifest {
+            Some(bytes) => bytes,
+            None => store.config_json(&image.id)?,
+        };
+        crate::cmd::say_bytes(&bytes);
         return Ok(0);
     }
     let format = match asked.format {
@@ -37,7 +46,14 @@ pub(super) fn run(asked: &CatManifest) -> Result<u8, Failure> {
         None if !asked.pretty_print => Format::Json,
         _ => Format::JsonPretty,
     };
-    crate::cmd::say(&text(&image, format)?);
+    crate::cmd::say(&match manifest {
+        Some(bytes) => {
+            let value: serde_json::Value = serde_json::from_slice(&bytes)
+                .map_err(|e| Failure::usage("read the image's manifest").because(e.to_string()))?;
+            crate::cmd::json(&value, format)?
+        }
+        None => text(&image, format)?,
+    });
     Ok(0)
 }
 

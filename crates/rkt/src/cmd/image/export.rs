@@ -20,9 +20,10 @@ pub(super) struct Export {
     /// The file to write; `-` is stdout
     #[arg(value_name = "FILE", default_value = "-")]
     file: PathBuf,
-    /// oci (a layout in a tar), docker (as `docker save`), or aci
-    #[arg(long, value_enum, default_value_t, hide_possible_values = true)]
-    format: Shape,
+    /// oci (a layout in a tar) or docker (as `docker save`); aci for App Container Images, which
+    /// have no other
+    #[arg(long, value_enum, hide_possible_values = true)]
+    format: Option<Shape>,
     /// Replace a file that is there
     #[arg(long)]
     overwrite: bool,
@@ -30,9 +31,8 @@ pub(super) struct Export {
     globals: Globals,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Shape {
-    #[default]
     #[value(alias = "oci-archive")]
     Oci,
     #[value(alias = "docker-archive")]
@@ -41,18 +41,15 @@ enum Shape {
 }
 
 pub(super) fn run(asked: &Export) -> Result<u8, Failure> {
-    let form = match asked.format {
-        Shape::Oci => Form::Oci,
-        Shape::Docker => Form::Docker,
-        Shape::Aci => {
-            return Err(Failure::usage(
-                "export an image: this rkt does not write App Container Images",
-            )
-            .hint("`--format=oci` and `--format=docker` are written"));
-        }
-    };
     let store = Store::open(&asked.globals.dir, OpenMode::Use)?;
     let image = store.find(&asked.image, HUB)?;
+    let form = match asked.format {
+        Some(Shape::Oci) => Form::Oci,
+        Some(Shape::Docker) => Form::Docker,
+        Some(Shape::Aci) => Form::Aci,
+        None if image.aci.is_some() => Form::Aci,
+        None => Form::Oci,
+    };
     if asked.file == Path::new("-") {
         let out = std::io::stdout();
         if out.is_terminal() {

@@ -104,7 +104,7 @@ impl Field {
     fn compare(self, a: &Image, b: &Image) -> std::cmp::Ordering {
         match self {
             Self::Id => a.id.cmp(&b.id),
-            Self::Name => a.name.cmp(&b.name),
+            Self::Name => a.title().cmp(&b.title()),
             Self::Size => a.bytes.cmp(&b.bytes),
             Self::ImportTime => a.fetched_at.cmp(&b.fetched_at),
             Self::LastUsed => a.last_used.cmp(&b.last_used),
@@ -117,8 +117,8 @@ impl Field {
             false => time::ago(nanoseconds(seconds), now),
         };
         match self {
-            Self::Id if full => image.id.to_string(),
-            Self::Id => format!("sha256-{}", image.id.short()),
+            Self::Id if full => image.public_id(),
+            Self::Id => format!("{}-{}", image.id.algorithm().as_str(), image.id.short()),
             Self::Name => crate::failure::printable(name),
             Self::Size if full => image.bytes.to_string(),
             Self::Size => columns::size(image.bytes),
@@ -130,7 +130,7 @@ impl Field {
 
 fn listing(images: &[Image], asked: &List) -> Result<String, Failure> {
     if asked.ids {
-        return Ok(images.iter().map(|i| format!("{}\n", i.id)).collect());
+        return Ok(images.iter().map(|i| i.public_id() + "\n").collect());
     }
     match asked.format {
         Format::Table => {}
@@ -152,7 +152,10 @@ fn listing(images: &[Image], asked: &List) -> Result<String, Failure> {
     }
     let now = rkt_pod::time::now();
     for image in images {
-        let names = if image.names.is_empty() {
+        let title = image.title();
+        let names = if image.aci.is_some() {
+            vec![title.as_str()]
+        } else if image.names.is_empty() {
             vec!["-"]
         } else {
             image.names.iter().map(String::as_str).collect()
@@ -172,8 +175,8 @@ fn nanoseconds(seconds: u64) -> u64 {
 
 pub(super) fn value(image: &Image) -> serde_json::Value {
     json!({
-        "id": image.id.to_string(),
-        "name": image.name,
+        "id": image.public_id(),
+        "name": image.title(),
         "names": image.names,
         "import_time": nanoseconds(image.fetched_at),
         "last_used_time": nanoseconds(image.last_used),
@@ -181,6 +184,8 @@ pub(super) fn value(image: &Image) -> serde_json::Value {
         "size": image.bytes,
         "os": image.config.os,
         "arch": image.config.architecture,
+        "labels": image.aci.as_ref().map(|aci| &aci.labels),
+        "trust": image.proof,
         "manifest": image.manifest.as_ref().map(ToString::to_string),
         "layers": image.layers.iter().map(ToString::to_string).collect::<Vec<_>>(),
     })

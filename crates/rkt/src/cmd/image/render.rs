@@ -54,7 +54,7 @@ pub(super) fn run(asked: &Render) -> Result<u8, Failure> {
     beside.remove().map_err(doing)?;
     if asked.format != Format::Table {
         let value = json!({
-            "id": image.id,
+            "id": image.public_id(),
             "dir": target,
             "rootfs": match asked.rootfs_only {
                 true => target.clone(),

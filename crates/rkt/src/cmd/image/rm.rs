@@ -43,8 +43,9 @@ pub(super) fn run(asked: &Rm) -> Result<u8, Failure> {
 fn remove(store: &Store, text: &str, format: Format) -> Result<(), Failure> {
     let reference = Reference::parse(text, HUB)?;
     let image = store.find(text, HUB)?;
-    let by_id = matches!(reference, Reference::Id(_));
-    let untag = !by_id && image.names.len() > 1;
+    let by_id = matches!(reference, Reference::Id(_) | Reference::AciId(_));
+    // What an App Container Image calls itself is no name that could be taken from it.
+    let untag = !by_id && image.aci.is_none() && image.names.len() > 1;
     if untag {
         store.remove_name(&reference)?;
     } else {
@@ -55,10 +56,10 @@ fn remove(store: &Store, text: &str, format: Format) -> Result<(), Failure> {
             let name = crate::failure::printable(&image.name);
             format!("successfully removed name: \"{name}\"\n")
         }
-        Format::Table => format!("successfully removed image: \"{}\"\n", image.id),
+        Format::Table => format!("successfully removed image: \"{}\"\n", image.public_id()),
         format => {
             let action = if untag { "untagged" } else { "removed" };
-            let value = json!({ "id": image.id, "name": image.name, "action": action });
+            let value = json!({ "id": image.public_id(), "name": image.name, "action": action });
             crate::cmd::json(&value, format)?
         }
     });

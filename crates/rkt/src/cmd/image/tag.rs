@@ -50,7 +50,7 @@ pub(super) fn tag(asked: &Tag) -> Result<u8, Failure> {
     for name in &names {
         store.tag(&image.id, name)?;
         if asked.format != Format::Table {
-            let value = json!({ "id": image.id, "name": name.canonical() });
+            let value = json!({ "id": image.public_id(), "name": name.canonical() });
             crate::cmd::say(&crate::cmd::json(&value, asked.format)?);
         }
     }
@@ -66,7 +66,7 @@ pub(super) fn pin(asked: &Pin, change: Change) -> Result<u8, Failure> {
             Change::Unpin => store.unpin(&image.id)?,
         }
         if asked.format != Format::Table {
-            let value = json!({ "id": image.id, "pinned": change == Change::Pin });
+            let value = json!({ "id": image.public_id(), "pinned": change == Change::Pin });
             crate::cmd::say(&crate::cmd::json(&value, asked.format)?);
         }
     }

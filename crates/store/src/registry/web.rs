@@ -1,0 +1,127 @@
+//! Plain files of the web, by the same rules as registries: TLS, redirects, proxies, patience.
+
+use super::address::Address;
+use super::http::{Ask, Http, explain_io};
+use crate::error::{Error, Kind, Result};
+use crate::options::Network;
+use std::io::{self, Read};
+
+/// Connections for files.
+#[derive(Debug)]
+pub(crate) struct Web(Http);
+
+/// What came for an address.
+pub(crate) struct WebAnswer {
+    pub(crate) status: u16,
+    pub(crate) etag: Option<String>,
+    /// Seconds for which the answer may be kept; 0 when the server says to ask each time.
+    pub(crate) max_age: Option<u64>,
+    /// Bytes of the body, when the server says.
+    pub(crate) length: Option<u64>,
+    pub(crate) body: Box<dyn Read + Send>,
+}
+
+/// Where to begin a file, and what it has to be still.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct From<'a> {
+    /// First byte; 0 for all of it.
+    pub(crate) byte: u64,
+    /// Answer 304 when it is this.
+    pub(crate) unless: Option<&'a str>,
+}
+
+impl Web {
+    pub(crate) fn new(network: &Network) -> Self {
+        Self(Http::new(network))
+    }
+
+    /// Breaks all connections. From another thread.
+    pub(crate) fn interrupt(&self) {
+        self.0.shut_down();
+    }
+
+    /// Asks for a file. Any status but a redirect comes back.
+    ///
+    /// # Errors
+    /// `Refused` for addresses that may not be asked, `Unreachable`, `Untrusted`.
+    pub(crate) fn get(&self, url: &str, from: &From<'_>) -> Result<WebAnswer> {
+        let address = Address::parse(url)?;
+        let host = address.authority();
+        let ask = Ask {
+            range: (from.byte != 0).then_some((from.byte, None)),
+            unless: from.unless.map(str::to_owned),
+            ..Ask::default()
+        };
+        let answer = self.0.send(&address, &ask)?;
+        if from.byte != 0 && answer.status == 206 {
+            let range = answer.header("content-range").unwrap_or("");
+            if !range.trim().starts_with(&format!("bytes {}-", from.byte)) {
+                return Err(Error::new(
+                    Kind::Refused,
+                    format!("`{host}` sends another part than it was asked for"),
+                ));
+            }
+        }
+        Ok(WebAnswer {
+            status: answer.status,
+            etag: answer
+                .header("etag")
+                .filter(|e| e.len() <= 512 && !e.starts_with("W/"))
+                .map(str::to_owned),
+            max_age: answer.header("cache-control").and_then(max_age),
+            length: answer.header("content-length").and_then(|l| l.parse().ok()),
+            body: Box::new(Explained {
+                body: answer.body,
+                host,
+            }),
+        })
+    }
+}
+
+/// Seconds that `Cache-Control` allows; 0 for `no-cache` and `no-store`.
+fn max_age(text: &str) -> Option<u64> {
+    let mut age = None;
+    for word in text.split(',').map(str::trim) {
+        let word = word.to_ascii_lowercase();
+        if matches!(word.as_str(), "no-cache" | "no-store") {
+            return Some(0);
+        }
+        if let Some(seconds) = word.strip_prefix("max-age=") {
+            age = seconds.trim_matches('"').parse().ok();
+        }
+    }
+    age
+}
+
+/// A body whose failures are told in our words.
+struct Explained {
+    body: Box<dyn Read + Send>,
+    host: String,
+}
+
+impl Read for Explained {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.body.read(buffer).map_err(|e| match e.kind() {
+            io::ErrorKind::Interrupted => e,
+            _ => explain_io(&e, &self.host).into(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::max_age;
+
+    #[test]
+    fn cache_control_is_read() {
+        for (text, want) in [
+            ("max-age=60", Some(60)),
+            ("public, Max-Age=\"7\"", Some(7)),
+            ("no-cache, max-age=60", Some(0)),
+            ("private", None),
+            ("max-age=x", None),
+        ] {
+            assert_eq!(max_age(text), want, "{text}");
+        }
+    }
+}
