@@ -3,6 +3,7 @@
 pub(crate) mod aci;
 mod commands;
 mod content;
+mod equality;
 mod sources;
 mod store;
 mod verify;
