@@ -150,7 +150,7 @@ impl Recipe {
 }
 
 /// `target/rkt-test-cache`, or where `RKT_TEST_CACHE` says.
-fn cache() -> PathBuf {
+pub fn cache() -> PathBuf {
     let dir = std::env::var_os("RKT_TEST_CACHE").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/rkt-test-cache"),
         PathBuf::from,
