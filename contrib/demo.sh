@@ -20,6 +20,8 @@ status=$?
 echo "the pod ended with exit status $status (the number of attacks that worked)"
 [ "$(ls "$top/volume")" = file ] || { echo "a pod has written to the read-only volume"; status=1; }
 for root in /sys/fs/cgroup /sys/fs/cgroup/*; do rmdir "$root/$group" 2> /dev/null; done
+# Layers that were mounted are immutable until gc unmounts them.
+"$rkt" --dir="$top/data" --run-dir="$top/run" image gc --grace-period=0s > /dev/null
 umount -l "$top"/run/* "$top/run" 2> /dev/null
 rm -rf --one-file-system "$top"
 exit $status

@@ -76,7 +76,11 @@ impl Place {
         for point in ours {
             let _gone = unmount(point, UnmountFlags::DETACH);
         }
-        // `rm` copes with trees of any depth and mode.
+        // What was mounted of images is immutable; `rm` copes with the rest, of any depth and mode.
+        let _thawed = Command::new("chattr")
+            .args(["-R", "-f", "-i"])
+            .arg(dir)
+            .status();
         let _gone = Command::new("rm").arg("-rf").arg(dir).status();
     }
 }

@@ -160,3 +160,23 @@ impl Drop for Canary {
         }
     }
 }
+
+/// Takes the immutable flag off every file of a data directory, so that it can be removed.
+pub fn thaw(data: &Path) {
+    use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
+    let mut todo = vec![data.join("layers"), data.join("chains")];
+    while let Some(dir) = todo.pop() {
+        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+            let kind = entry.file_type();
+            if kind.as_ref().is_ok_and(std::fs::FileType::is_dir) {
+                todo.push(entry.path());
+            } else if kind.is_ok_and(|k| k.is_file())
+                && let Ok(file) = fs::File::open(entry.path())
+                && let Ok(flags) = ioctl_getflags(&file)
+                && flags.contains(IFlags::IMMUTABLE)
+            {
+                let _ = ioctl_setflags(&file, flags - IFlags::IMMUTABLE);
+            }
+        }
+    }
+}

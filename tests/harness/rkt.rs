@@ -318,6 +318,7 @@ fn sweep(base: &Path) {
 fn remove(top: &Path) {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     if !table.contains(&*top.to_string_lossy()) {
+        host::thaw(&top.join("data"));
         let _ = fs::remove_dir_all(top);
     }
 }

@@ -166,6 +166,8 @@ fn changed_files_are_never_mounted() {
         mounts::attach(store.path(), &run, &program, Way::Best, &chains).map(drop)
     };
     let open = || {
+        // A disk has no flags: what was to be mounted once is immutable from then on.
+        support::kernel::forget(&store);
         std::fs::OpenOptions::new()
             .append(true)
             .open(&index)
@@ -176,6 +178,7 @@ fn changed_files_are_never_mounted() {
     assert_eq!(try_it().unwrap_err().kind(), Kind::Corrupt);
     open().set_len(len).unwrap();
     let owner = |uid| {
+        support::kernel::forget(&store);
         let uid = rustix::fs::Uid::from_raw(uid);
         rustix::fs::chown(&index, Some(uid), None).unwrap();
     };

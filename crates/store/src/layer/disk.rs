@@ -190,8 +190,73 @@ fn remove(store: &Path, dir: &Path) -> Result<u64> {
         other => other.doing(|| format!("remove `{}`", dir.display()))?,
     }
     let bytes = bytes_in(&grave);
+    thaw(&grave);
     fs::remove_dir_all(&grave).doing(|| format!("remove `{}`", grave.display()))?;
     Ok(bytes)
+}
+
+/// Makes the files that a mount of this chain stands on immutable, where the file system has the
+/// flag and the caller the privilege: not even root writes into them or unlinks them by mistake
+/// then, and a pod can rely on what it has mapped.
+///
+/// # Errors
+/// When a file is not there; a flag that cannot be set is none.
+pub(crate) fn freeze(store: &Path, chain: &ChainId) -> Result<()> {
+    let record = chain_record(store, chain)?.ok_or_else(|| no_chain(chain))?;
+    set_immutable(
+        &open(&chain_dir(store, chain).join("index"))?,
+        Immutable::Yes,
+    );
+    for diff in &record.devices {
+        set_immutable(&open_tar(store, diff)?, Immutable::Yes);
+    }
+    Ok(())
+}
+
+/// Takes the flag of [`freeze`] off every layer and chain that these mounted chains do not stand
+/// on.
+pub(crate) fn thaw_all_but(store: &Path, mounted: &[ChainId]) -> Result<()> {
+    let mut needed = Vec::new();
+    for chain in mounted {
+        needed.extend(chain_record(store, chain)?.map(|record| record.devices));
+    }
+    for chain in chains(store)?.iter().filter(|c| !mounted.contains(c)) {
+        thaw(&chain_dir(store, chain));
+    }
+    for diff in layers(store)? {
+        if !needed.iter().flatten().any(|d| *d == diff) {
+            thaw(&layer_dir(store, &diff));
+        }
+    }
+    Ok(())
+}
+
+/// Takes the flag off the files of a directory of ours.
+fn thaw(dir: &Path) {
+    for name in ["index", "tar"] {
+        if let Ok(file) = open(&dir.join(name)) {
+            set_immutable(&file, Immutable::No);
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Immutable {
+    Yes,
+    No,
+}
+
+fn set_immutable(file: &File, wanted: Immutable) {
+    use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
+    // File systems without flags, and callers without CAP_LINUX_IMMUTABLE, go without.
+    let Ok(flags) = ioctl_getflags(file) else {
+        return;
+    };
+    let mut new = flags;
+    new.set(IFlags::IMMUTABLE, wanted == Immutable::Yes);
+    if new != flags {
+        let _ = ioctl_setflags(file, new);
+    }
 }
 
 /// Bytes on disk of the files of a directory that have no other name.
@@ -250,6 +315,7 @@ pub fn sweep(store: &Path) -> Result<usize> {
             .is_some_and(|name| PREFIXES.iter().any(|p| name.starts_with(p)));
         if ours {
             let path = entry.path();
+            thaw(&path);
             fs::remove_dir_all(&path).doing(|| format!("remove `{}`", path.display()))?;
             swept += 1;
         }

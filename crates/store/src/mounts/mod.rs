@@ -92,6 +92,10 @@ fn attach_here(store: &Path, run_dir: &Path, way: Way, chains: &[ChainId]) -> Re
             .doing(|| format!("make the namespace of layers in `{}`", run_dir.display()))?,
     };
     let host = Host::open()?;
+    // Here, because the namespace has the store read-only.
+    for (chain, _) in chains.iter().zip(&mounts).filter(|(_, m)| m.is_none()) {
+        disk::freeze(store, chain)?;
+    }
     let failed = pinned::inside(&pin, || inside::mount(&host, way, chains))?;
     if !failed.is_empty() {
         for (chain, _) in &failed {
@@ -141,15 +145,31 @@ pub fn detach_unused_by(
 ) -> Result<usize> {
     let name = pinned::name(store)?;
     let Some(pin) = pinned::find(run_dir, &name)? else {
+        // After a reboot nothing is mounted, and the flags are still there.
+        disk::thaw_all_but(store, &[])?;
         return Ok(0);
     };
     let _lock = pinned::lock(run_dir, &name)?;
-    if pinned::single_threaded()? {
-        pinned::inside(&pin, || inside::unmount(&inside::list()?, keep))
+    let all = list(store, run_dir, program, &pin)?;
+    let (wanted, unwanted): (Vec<_>, Vec<_>) = all.into_iter().partition(|c| keep(c.digest()));
+    let count = if pinned::single_threaded()? {
+        pinned::inside(&pin, || inside::unmount(&unwanted, &|_| false))?
     } else {
-        let all = remote::list(store, run_dir, program)?;
-        let unwanted = all.into_iter().filter(|c| !keep(c.digest())).collect();
-        remote::unmount(store, run_dir, program, unwanted)
+        remote::unmount(store, run_dir, program, unwanted)?
+    };
+    disk::thaw_all_but(store, &wanted)?;
+    Ok(count)
+}
+
+fn list(
+    store: &Path,
+    run_dir: &Path,
+    program: &LayerProgram,
+    pin: &OwnedFd,
+) -> Result<Vec<ChainId>> {
+    match pinned::single_threaded()? {
+        true => pinned::inside(pin, inside::list),
+        false => remote::list(store, run_dir, program),
     }
 }
 
@@ -161,8 +181,7 @@ pub fn mounted(store: &Path, run_dir: &Path, program: &LayerProgram) -> Result<V
     let name = pinned::name(store)?;
     match pinned::find(run_dir, &name)? {
         None => Ok(Vec::new()),
-        Some(pin) if pinned::single_threaded()? => pinned::inside(&pin, inside::list),
-        Some(_) => remote::list(store, run_dir, program),
+        Some(pin) => list(store, run_dir, program, &pin),
     }
 }
 

@@ -83,6 +83,11 @@ impl TestStore {
 
 impl Drop for TestStore {
     fn drop(&mut self) {
+        // Takes the flags off what was mounted.
+        let _ =
+            rkt_store::mounts::detach_unused_by(&self.0, &self.0.join("run"), &reader(), &|_| {
+                false
+            });
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
