@@ -8,7 +8,7 @@ mod tarball;
 #[path = "../../crates/store/tests/support/tree.rs"]
 mod tree;
 
-use rkt_store::layer::CHILD_VERB;
+use rkt_store::layer::{CHILD_VERB, ChainId};
 use rkt_store::{HUB, LayerProgram, OpenMode, Store, mounts};
 use rkt_sys::mount::{self, NewFs};
 use rkt_tests::command::{run, tool};
@@ -74,9 +74,15 @@ fn merged(rkt: &Rkt, name: &str) -> PathBuf {
     let image = store.find(name, HUB).unwrap();
     let run_dir = rkt.file("mounts-run");
     fs::create_dir_all(&run_dir).unwrap();
-    let fds = store
-        .attach(&image, &run_dir, &program, mounts::Way::File)
-        .unwrap();
+    let chains: Vec<ChainId> = image
+        .chains
+        .iter()
+        .rev()
+        .cloned()
+        .map(ChainId::from_digest)
+        .collect();
+    let way = mounts::Way::File;
+    let fds = mounts::attach(store.dir(), &run_dir, &program, way, &chains).unwrap();
     let put = |name: &str, fd: &std::os::fd::OwnedFd| {
         let at = rkt.file(name);
         fs::create_dir_all(&at).unwrap();
