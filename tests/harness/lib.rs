@@ -11,6 +11,7 @@ pub mod aci;
 pub mod attack;
 pub mod command;
 pub mod eyes;
+pub mod gpg;
 pub mod host;
 pub mod images;
 pub mod layout;

@@ -1,8 +1,9 @@
 //! What flags, environment and files of the user say about fetching.
 
+use crate::args::Configs;
 use crate::embedded;
 use rkt_stage0::request::InsecureOptions;
-use rkt_store::{FetchOptions, Insecure, LayerProgram, Platform};
+use rkt_store::{FetchOptions, Insecure, KeyDirs, LayerProgram, Platform};
 use std::env;
 use std::path::PathBuf;
 
@@ -19,7 +20,10 @@ pub(crate) fn layer_program() -> LayerProgram {
 }
 
 /// The options of a fetch, with policy `New`.
-pub(crate) fn options(insecure: InsecureOptions) -> FetchOptions {
+pub(crate) fn options(
+    insecure: InsecureOptions,
+    configs: &Configs,
+) -> rkt_store::Result<FetchOptions> {
     let mut options = FetchOptions::new(layer_program());
     options.builtins = embedded::images();
     // SIGHUP, SIGINT and SIGTERM end a fetch with nothing half done.
@@ -37,7 +41,8 @@ pub(crate) fn options(insecure: InsecureOptions) -> FetchOptions {
         .into_iter()
         .collect();
     options.network.credentials.docker_config = credentials();
-    options
+    options.keys = KeyDirs(configs.dirs());
+    Ok(options)
 }
 
 /// The platform of `--os` and `--arch`, over the host's.

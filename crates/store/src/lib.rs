@@ -50,4 +50,4 @@ pub use reference::{Assumed, HUB, Reference};
 pub use store::{
     GcReport, GcRules, History, OpenMode, Part, Store, Usage, Verdict, Verifier, tree_bytes,
 };
-pub use trust::{Proof, Trusted};
+pub use trust::{Key, KeyDirs, KeyFile, Proof, Reach, Trusted};

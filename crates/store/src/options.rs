@@ -2,6 +2,7 @@
 
 use crate::layer::Limits;
 use crate::platform::Platform;
+use crate::trust::KeyDirs;
 use rkt_spec::image::ImageConfig;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -184,6 +185,8 @@ pub struct FetchOptions {
     pub stop_signals: Vec<i32>,
     /// Layers at a time, 1..=16; default 4.
     pub parallel: usize,
+    /// Keys that may sign App Container Images.
+    pub keys: KeyDirs,
 }
 
 impl FetchOptions {
@@ -198,6 +201,7 @@ impl FetchOptions {
             limits: Limits::default(),
             stop_signals: Vec::new(),
             parallel: 4,
+            keys: KeyDirs::default(),
         }
     }
 }

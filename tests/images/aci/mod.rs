@@ -3,6 +3,7 @@
 mod dependencies;
 mod hostile;
 mod reading;
+mod trust;
 
 use rkt_tests::aci::Aci;
 use rkt_tests::{Done, Rkt};

@@ -25,6 +25,8 @@ pub(crate) struct Globals {
     /// Cgroup below which pods' cgroups are made
     #[arg(long, value_name = "NAME", default_value = CGROUP_PARENT, hide = true)]
     pub(crate) cgroup_parent: String,
+    #[command(flatten)]
+    pub(crate) configs: Configs,
     /// Tell every step on stderr
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
           default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set,
@@ -38,6 +40,45 @@ pub(crate) struct Globals {
     pub(crate) insecure_options: InsecureOptions,
 }
 
+/// Directories with configuration; a later one overrides an earlier one.
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+pub(crate) struct Configs {
+    /// Directory of the distribution's configuration
+    #[arg(long, value_name = "DIR", default_value = SYSTEM_CONFIG, hide = true)]
+    pub(crate) system_config: PathBuf,
+    /// Directory of this host's configuration
+    #[arg(long, value_name = "DIR", default_value = LOCAL_CONFIG)]
+    pub(crate) local_config: PathBuf,
+    /// Directory of the user's own configuration
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub(crate) user_config: Option<PathBuf>,
+}
+
+impl Default for Configs {
+    fn default() -> Self {
+        Self {
+            system_config: SYSTEM_CONFIG.into(),
+            local_config: LOCAL_CONFIG.into(),
+            user_config: None,
+        }
+    }
+}
+
+impl Configs {
+    /// In order: the system's, this host's, the user's.
+    pub(crate) fn dirs(&self) -> Vec<PathBuf> {
+        [&self.system_config, &self.local_config]
+            .into_iter()
+            .chain(&self.user_config)
+            .cloned()
+            .collect()
+    }
+}
+
+/// Default of `--system-config`.
+pub(crate) const SYSTEM_CONFIG: &str = "/usr/lib/rkt";
+/// Default of `--local-config`.
+pub(crate) const LOCAL_CONFIG: &str = "/etc/rkt";
 /// Default of `--dir`.
 pub(crate) const DIR: &str = "/var/lib/rkt";
 /// Default of `--run-dir`.
@@ -81,6 +122,8 @@ pub(crate) fn parse<T: Parser>(verb: &str, words: Vec<OsString>) -> Result<T, Fa
 /// The global options as the overview prints them.
 pub(crate) const GLOBAL_HELP: &str = "\
 \t--dir=DIR                 directory of images and pods (default /var/lib/rkt)
+\t--local-config=DIR        directory of this host's configuration (default /etc/rkt; --system-config
+\t                          /usr/lib/rkt comes before it, --user-config after it)
 \t--debug                   tell every step on stderr
 \t--quiet                   no progress and no notes, errors only
 \t--insecure-options=LIST   checks to leave out: none, image, tls, http, pubkey, capabilities,

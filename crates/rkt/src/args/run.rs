@@ -21,6 +21,7 @@ pub(crate) fn parse(words: Vec<OsString>) -> Result<Run, Failure> {
                 run_dir: super::RUN_DIR.into(),
                 cgroup_parent: super::CGROUP_PARENT.to_owned(),
             }),
+            configs: super::Configs::default(),
             explain: false,
             format: super::Format::Table,
             help: false,

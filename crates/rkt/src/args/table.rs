@@ -38,6 +38,8 @@ pub(crate) enum Effect {
 pub(crate) struct Run {
     /// For stage0.
     pub(crate) request: RunRequest,
+    /// `--system-config`, `--local-config`, `--user-config`.
+    pub(crate) configs: super::Configs,
     /// `--explain`.
     pub(crate) explain: bool,
     /// `--format`.
@@ -411,6 +413,18 @@ pub(crate) const FLAGS: &[Flag] = &[
     }),
     pod("run-dir", Text("DIR"), "", |r, v| {
         r.request.place.run_dir = v.into();
+        Ok(())
+    }),
+    pod("system-config", Text("DIR"), "", |r, v| {
+        r.configs.system_config = v.into();
+        Ok(())
+    }),
+    pod("local-config", Text("DIR"), "directory of this host's configuration (default /etc/rkt)", |r, v| {
+        r.configs.local_config = v.into();
+        Ok(())
+    }),
+    pod("user-config", Text("DIR"), "", |r, v| {
+        r.configs.user_config = Some(v.into());
         Ok(())
     }),
     pod("cgroup-parent", Text("NAME"), "", |r, v| {

@@ -43,7 +43,7 @@ struct Fetch {
 
 pub(super) fn run(words: Vec<OsString>) -> Result<u8, Failure> {
     let asked: Fetch = args::parse("fetch", words)?;
-    let mut options = registry::options(asked.globals.insecure_options);
+    let mut options = registry::options(asked.globals.insecure_options, &asked.globals.configs)?;
     options.policy = policy(asked.pull_policy);
     options.platform = registry::platform(asked.os.as_deref(), asked.arch.as_deref())?;
     let store = Store::open(&asked.globals.dir, OpenMode::Use)?;
@@ -51,6 +51,7 @@ pub(super) fn run(words: Vec<OsString>) -> Result<u8, Failure> {
     for name in &asked.images {
         let reference = Reference::parse(name, HUB)?;
         let image = store.resolve(&reference, &options, &|event| progress.event(event))?;
+        super::note_proof(&asked.globals, &image);
         super::say(&format!("{}\n", image.public_id()));
     }
     Ok(0)

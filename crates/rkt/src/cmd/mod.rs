@@ -21,6 +21,7 @@ mod run;
 mod status;
 mod stop;
 mod system;
+mod trust;
 mod version;
 
 use crate::failure::Failure;
@@ -94,6 +95,12 @@ pub(crate) const VERBS: &[Verb] = &[
         &[],
         "Tell what lies on the disk and what is mounted",
         system::run,
+    ),
+    verb(
+        "trust",
+        &[],
+        "Say whose signatures on App Container Images count",
+        trust::run,
     ),
     verb(
         "doctor",
@@ -200,6 +207,13 @@ pub(crate) fn say_bytes(bytes: &[u8]) {
     use std::io::Write;
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(bytes).and_then(|()| out.flush());
+}
+
+/// Says what was proved about an image that is an App Container Image.
+pub(crate) fn note_proof(globals: &crate::args::Globals, image: &rkt_store::Image) {
+    if image.aci.is_some() && !globals.quiet {
+        note(&format!("image: {} {}", image.title(), image.proof));
+    }
 }
 
 /// Writes a line on stderr.

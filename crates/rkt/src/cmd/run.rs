@@ -36,7 +36,7 @@ pub(super) fn run(words: Vec<OsString>) -> Result<u8, Failure> {
             .hint("run it as root; `--explain` shows the plan without"));
     }
     let request = run.request;
-    let options = options(&request)?;
+    let options = options(&request, &run.configs)?;
     let progress = Progress::new(request.quiet, request.debug);
     let tell = teller(request.debug);
     let prepared = prepare(&request, &options, &|event| progress.event(event), &tell)?;
@@ -68,8 +68,11 @@ pub(super) fn run(words: Vec<OsString>) -> Result<u8, Failure> {
     Ok(ready.exit)
 }
 
-fn options(request: &rkt_stage0::request::RunRequest) -> Result<FetchOptions, Failure> {
-    let mut options = registry::options(request.insecure);
+fn options(
+    request: &rkt_stage0::request::RunRequest,
+    configs: &crate::args::Configs,
+) -> Result<FetchOptions, Failure> {
+    let mut options = registry::options(request.insecure, configs)?;
     options.policy = policy(request.pull);
     options.platform = registry::platform(request.os.as_deref(), request.arch.as_deref())?;
     Ok(options)
@@ -96,7 +99,7 @@ fn explain_only(mut run: Run) -> Result<u8, Failure> {
         run.request.place.dir.clone_from(&dir.0);
         borrowed = Some(dir);
     }
-    let options = options(&run.request)?;
+    let options = options(&run.request, &run.configs)?;
     let progress = Progress::new(run.request.quiet, run.request.debug);
     let tell = teller(run.request.debug);
     let prepared = prepare(

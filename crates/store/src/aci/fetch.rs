@@ -8,8 +8,8 @@ use super::config::config;
 use super::find;
 use super::manifest::Manifest;
 use super::render::{Node, steps};
-use super::source::{Found, Place, Stamp};
-use super::stream::{self, Archive};
+use super::source::{Flow, Found, Place, Stamp};
+use super::stream::{Archive, Stream};
 use crate::blob;
 use crate::disk;
 use crate::error::{Doing, Error, Kind, Result};
@@ -22,7 +22,7 @@ use crate::options::{FetchOptions, PullPolicy};
 use crate::reference::{AppImageName, Reference};
 use crate::registry::web::Web;
 use crate::store::Store;
-use crate::trust::Proof;
+use crate::trust;
 use rkt_spec::Digest;
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -55,9 +55,8 @@ pub(crate) fn resolve(
         let known = known.ok_or_else(missing).doing(what)?;
         return Ok(known.used(&name, Origin::Store, events));
     }
-    // What was let in unchecked is fetched again, and then checked.
-    let known =
-        known.filter(|k| k.record.proof != Proof::Unchecked || options.network.insecure.image);
+    // What was let in unchecked, or by a key that is trusted no more, is fetched and checked again.
+    let known = known.filter(|k| is_trusted(&k.record, options));
     if let Some(known) = &known
         && known.is_good(reference, options).doing(what)?
     {
@@ -191,7 +190,11 @@ impl Fetch<'_> {
             Found::Flow(flow) => flow,
         };
         let stamp = flow.stamp.clone();
-        let mut archive = self.stream(&place, flow)?;
+        let expected = match reference {
+            Reference::App(name) => Some(name.name()),
+            _ => None,
+        };
+        let mut archive = self.stream(&place, flow, expected)?;
         if let Reference::App(wanted) = reference {
             let wanted = find::for_platform(wanted, &self.options.platform);
             check_labels(&wanted, &archive.manifest)?;
@@ -223,16 +226,17 @@ impl Fetch<'_> {
         Place::of(reference).ok_or_else(|| Error::new(Kind::NotFound, "it is not in the store"))
     }
 
-    fn stream(&self, place: &Place, flow: super::source::Flow) -> Result<Archive> {
-        stream::archive(
-            self.store.dir(),
-            place,
-            flow,
-            self.options,
-            self.events,
-            self.stopped,
-        )
-        .doing(|| format!("read image `{place}`"))
+    fn stream(&self, place: &Place, flow: Flow, expected: Option<&str>) -> Result<Archive> {
+        let stream = Stream {
+            store: self.store.dir(),
+            web: self.web,
+            options: self.options,
+            events: self.events,
+            stopped: self.stopped,
+        };
+        stream
+            .archive(place, flow, expected)
+            .doing(|| format!("read image `{place}`"))
     }
 
     fn note(&self, reference: &Reference, id: &Digest, stamp: String) -> Result<()> {
@@ -296,8 +300,7 @@ impl Fetch<'_> {
             Some(hex) => find::by_id(self.store, hex)?,
             None => find::by_name(self.store, &name)?,
         };
-        let checked =
-            |r: &Record| r.proof != Proof::Unchecked || self.options.network.insecure.image;
+        let checked = |r: &Record| is_trusted(r, self.options);
         if let Some(record) = record.filter(checked)
             && layer::has_layer(self.store.dir(), &record.id)?.is_some()
         {
@@ -317,7 +320,7 @@ impl Fetch<'_> {
                 "the server says that nothing has changed",
             ));
         };
-        let archive = self.stream(&place, flow)?;
+        let archive = self.stream(&place, flow, Some(&wanted.name))?;
         check_labels(&name, &archive.manifest)?;
         if wanted.size.is_some_and(|size| size != archive.file_bytes) {
             return Err(Error::new(
@@ -394,6 +397,10 @@ impl Fetch<'_> {
         record.write(dir)?;
         Ok(record)
     }
+}
+
+fn is_trusted(record: &Record, options: &FetchOptions) -> bool {
+    trust::check(record.aci.as_ref(), &record.proof, options).is_ok()
 }
 
 fn platform(config: &rkt_spec::image::ImageConfig) -> crate::platform::Platform {

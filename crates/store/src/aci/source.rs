@@ -1,9 +1,11 @@
 //! Where the bytes of an App Container Image come from: a file, or an address of the web.
 
+use crate::disk::read_limited;
 use crate::error::{Doing, Error, Kind, Result};
 use crate::local;
 use crate::reference::Reference;
 use crate::registry::web::{From, Web, WebAnswer};
+use crate::trust::openpgp::MAX_SIGNATURE;
 use rustix::fs::{Mode, OFlags};
 use std::fmt;
 use std::fs::File;
@@ -124,6 +126,60 @@ impl Place {
                     })),
                     304 if known.is_some() => Ok(Found::Unchanged(stamp)),
                     status => Err(refused(status)).doing(|| format!("fetch `{url}`")),
+                }
+            }
+        }
+    }
+}
+
+/// What a place says about the signature of its image.
+pub(crate) enum Signed {
+    /// The signature's bytes.
+    By(Vec<u8>),
+    /// It comes when the image was fetched (status 202).
+    Deferred,
+}
+
+impl Place {
+    /// Where the signature lies: beside the image, with `.asc` behind its name.
+    fn signature(&self) -> Self {
+        match self {
+            Self::File(path) => {
+                let mut name = path.clone().into_os_string();
+                name.push(".asc");
+                Self::File(name.into())
+            }
+            Self::Url(url) => match url.split_once('?') {
+                Some((path, query)) => Self::Url(format!("{path}.asc?{query}")),
+                None => Self::Url(format!("{url}.asc")),
+            },
+        }
+    }
+
+    /// Fetches the signature of the image that is here.
+    ///
+    /// # Errors
+    /// In the original's words, when there is none.
+    pub(crate) fn signed(&self, web: &Web) -> Result<Signed> {
+        let place = self.signature();
+        match &place {
+            Self::File(path) => {
+                let doing = || format!("error opening signature file `{place}`");
+                let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+                let file = rustix::fs::open(path, flags, Mode::empty())
+                    .map(File::from)
+                    .doing(doing)?;
+                Ok(Signed::By(read_limited(file, MAX_SIGNATURE).doing(doing)?))
+            }
+            Self::Url(url) => {
+                let doing = || format!("error downloading the signature file `{url}`");
+                let answer = web.get(url, &From::default()).doing(doing)?;
+                match answer.status {
+                    200 => Ok(Signed::By(
+                        read_limited(answer.body, MAX_SIGNATURE).doing(doing)?,
+                    )),
+                    202 => Ok(Signed::Deferred),
+                    status => Err(refused(status)).doing(doing),
                 }
             }
         }

@@ -2,8 +2,14 @@
 //!
 //! A [`Trusted`] can be made here only, so that forgetting the question is a type error.
 
+mod keys;
+pub(crate) mod openpgp;
+
+pub use keys::{KeyDirs, KeyFile, Reach, is_fingerprint};
+pub use openpgp::Key;
+
 use crate::error::{Error, Kind, Result};
-use crate::image::Image;
+use crate::image::{AciFacts, Image};
 use crate::options::FetchOptions;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -18,6 +24,11 @@ pub enum Proof {
     Accepted,
     /// No signature was looked at, because the user said so.
     Unchecked,
+    /// A trusted key has signed it.
+    Signed {
+        /// Fingerprint of the key.
+        by: String,
+    },
 }
 
 impl fmt::Display for Proof {
@@ -25,6 +36,7 @@ impl fmt::Display for Proof {
         match self {
             Self::Accepted => f.write_str("accepted by its digest"),
             Self::Unchecked => f.write_str("not checked (--insecure-options=image)"),
+            Self::Signed { by } => write!(f, "signed by the trusted key {by}"),
         }
     }
 }
@@ -53,17 +65,32 @@ impl<T> Deref for Trusted<T> {
 /// # Errors
 /// `Untrusted` when it asks for more than is known of the image.
 pub(crate) fn admit(image: Image, options: &FetchOptions) -> Result<Trusted<Image>> {
-    check(&image, options).map_err(|e| e.while_doing(format!("trust image `{}`", image.name)))?;
+    check(image.aci.as_ref(), &image.proof, options)
+        .map_err(|e| e.while_doing(format!("trust image `{}`", image.name)))?;
     Ok(Trusted(image))
 }
 
-fn check(image: &Image, options: &FetchOptions) -> Result<()> {
-    match image.proof {
-        Proof::Unchecked if !options.network.insecure.image => Err(Error::new(
-            Kind::Untrusted,
-            "its signature was not checked when it was fetched",
-        )
-        .hint("`--insecure-options=image` runs it all the same; fetched again, it is checked")),
-        _ => Ok(()),
-    }
+/// Whether what was proved of an App Container Image is enough today: a key that is trusted no
+/// more proves nothing.
+///
+/// # Errors
+/// `Untrusted`, with the reason.
+pub(crate) fn check(aci: Option<&AciFacts>, proof: &Proof, options: &FetchOptions) -> Result<()> {
+    let Some(aci) = aci.filter(|_| !options.network.insecure.image) else {
+        return Ok(());
+    };
+    let why = match proof {
+        Proof::Signed { by } if options.keys.trusts(by, &aci.name)? => return Ok(()),
+        Proof::Signed { by } => {
+            format!(
+                "the key `{by}` that signed it is not trusted for `{}` any more",
+                aci.name
+            )
+        }
+        Proof::Unchecked | Proof::Accepted => {
+            "its signature was not checked when it was fetched".to_owned()
+        }
+    };
+    Err(Error::new(Kind::Untrusted, why)
+        .hint("`--insecure-options=image` runs it all the same; fetched again, it is checked"))
 }
