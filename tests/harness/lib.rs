@@ -20,6 +20,7 @@ pub mod pod;
 pub mod registry;
 pub mod rkt;
 pub mod tar;
+pub mod web;
 
 pub use command::Done;
 pub use need::Need;

@@ -15,6 +15,7 @@ mod blob;
 mod builtin;
 mod config;
 pub mod directory;
+pub mod discovery;
 mod disk;
 mod erofs;
 pub mod error;

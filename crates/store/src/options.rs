@@ -187,6 +187,9 @@ pub struct FetchOptions {
     pub parallel: usize,
     /// Keys that may sign App Container Images.
     pub keys: KeyDirs,
+    /// Where keys that a page offers over HTTPS are kept and trusted without a look, when nobody
+    /// is trusted for the name yet; `None` is never.
+    pub keys_from_https: Option<KeyDirs>,
 }
 
 impl FetchOptions {
@@ -202,6 +205,7 @@ impl FetchOptions {
             stop_signals: Vec::new(),
             parallel: 4,
             keys: KeyDirs::default(),
+            keys_from_https: None,
         }
     }
 }

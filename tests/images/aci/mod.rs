@@ -1,6 +1,7 @@
 //! App Container Images: read, run, stacked, refused.
 
 mod dependencies;
+mod discovery;
 mod hostile;
 mod reading;
 mod trust;

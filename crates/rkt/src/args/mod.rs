@@ -35,6 +35,9 @@ pub(crate) struct Globals {
     /// No progress and no notes, errors only
     #[arg(long)]
     pub(crate) quiet: bool,
+    /// Trust the keys that the page of an image offers over HTTPS, when none is trusted yet
+    #[arg(long)]
+    pub(crate) trust_keys_from_https: bool,
     /// Checks to leave out: none,image,tls,http,pubkey,capabilities,paths,seccomp,all-fetch,all-run,all
     #[arg(long, value_name = "LIST", value_parser = insecure, default_value = "none", hide_default_value = true)]
     pub(crate) insecure_options: InsecureOptions,
@@ -65,6 +68,11 @@ impl Default for Configs {
 }
 
 impl Configs {
+    /// The directories of keys that rkt writes to: never a user's own, as in the original.
+    pub(crate) fn own_keys(&self) -> rkt_store::KeyDirs {
+        rkt_store::KeyDirs(vec![self.system_config.clone(), self.local_config.clone()])
+    }
+
     /// In order: the system's, this host's, the user's.
     pub(crate) fn dirs(&self) -> Vec<PathBuf> {
         [&self.system_config, &self.local_config]

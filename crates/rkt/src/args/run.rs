@@ -22,6 +22,7 @@ pub(crate) fn parse(words: Vec<OsString>) -> Result<Run, Failure> {
                 cgroup_parent: super::CGROUP_PARENT.to_owned(),
             }),
             configs: super::Configs::default(),
+            trust_keys_from_https: false,
             explain: false,
             format: super::Format::Table,
             help: false,

@@ -40,6 +40,8 @@ pub(crate) struct Run {
     pub(crate) request: RunRequest,
     /// `--system-config`, `--local-config`, `--user-config`.
     pub(crate) configs: super::Configs,
+    /// `--trust-keys-from-https`.
+    pub(crate) trust_keys_from_https: bool,
     /// `--explain`.
     pub(crate) explain: bool,
     /// `--format`.
@@ -440,6 +442,10 @@ pub(crate) const FLAGS: &[Flag] = &[
         Ok(())
     })
     .short('q'),
+    pod("trust-keys-from-https", Switch, "trust the keys that the page of an ACI offers, when none is trusted yet", |r, v| {
+        r.trust_keys_from_https = switch(v)?;
+        Ok(())
+    }),
     pod("insecure-options", Text("LIST"), "checks to leave out: image,tls,http,capabilities,paths,seccomp,landlock,..", |r, v| {
         let more = InsecureOptions::parse(v).map_err(text)?;
         r.request.insecure = r.request.insecure.with(more);

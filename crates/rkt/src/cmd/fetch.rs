@@ -44,6 +44,10 @@ struct Fetch {
 pub(super) fn run(words: Vec<OsString>) -> Result<u8, Failure> {
     let asked: Fetch = args::parse("fetch", words)?;
     let mut options = registry::options(asked.globals.insecure_options, &asked.globals.configs)?;
+    options.keys_from_https = asked
+        .globals
+        .trust_keys_from_https
+        .then(|| asked.globals.configs.own_keys());
     options.policy = policy(asked.pull_policy);
     options.platform = registry::platform(asked.os.as_deref(), asked.arch.as_deref())?;
     let store = Store::open(&asked.globals.dir, OpenMode::Use)?;

@@ -4,6 +4,7 @@ use crate::args::{self, Format, Globals};
 use crate::columns;
 use crate::failure::{Failure, printable};
 use clap::{Parser, Subcommand};
+use rkt_stage0::request::InsecureOptions;
 use rkt_store::{Key, KeyDirs, KeyFile, Reach};
 use serde_json::json;
 use std::ffi::OsString;
@@ -46,14 +47,17 @@ struct Where {
 
 #[derive(Debug, clap::Args)]
 struct Add {
-    /// Files with OpenPGP public keys
-    #[arg(value_name = "PUBKEY", required = true)]
+    /// Files with OpenPGP public keys; without any, those that the page of the prefix offers
+    #[arg(value_name = "PUBKEY")]
     keys: Vec<String>,
     #[command(flatten)]
     to: Where,
     /// Do not ask; for scripts that know what they add
     #[arg(long)]
     skip_fingerprint_review: bool,
+    /// Take keys by plain HTTP too
+    #[arg(long)]
+    insecure_allow_http: bool,
     /// How to print
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -121,19 +125,10 @@ impl Where {
     }
 }
 
-/// The directories that this verb writes to: never a user's own, as in the original.
-fn own(globals: &Globals) -> KeyDirs {
-    KeyDirs(vec![
-        globals.configs.system_config.clone(),
-        globals.configs.local_config.clone(),
-    ])
-}
-
 fn add(asked: &Add) -> Result<u8, Failure> {
     let reach = asked.to.reach()?;
-    for place in &asked.keys {
+    for (place, bytes) in found(asked, &reach)? {
         let doing = || Failure::usage(format!("trust key `{place}`"));
-        let bytes = read(Path::new(place)).map_err(|e| doing().because(e.to_string()))?;
         for key in Key::read(&bytes).map_err(|e| doing().because(e.to_string()))? {
             let now = rkt_pod::time::now() / 1_000_000_000;
             key.check(now)
@@ -142,11 +137,38 @@ fn add(asked: &Add) -> Result<u8, Failure> {
             if !asked.skip_fingerprint_review && !agreed()? {
                 return Err(doing().because("it was not agreed to"));
             }
-            let path = own(&asked.globals).add(&key, &reach)?;
-            tell_added(asked, place, &reach, &key, &path)?;
+            let path = asked.globals.configs.own_keys().add(&key, &reach)?;
+            tell_added(asked, &place, &reach, &key, &path)?;
         }
     }
     Ok(0)
+}
+
+/// The files of keys: those that were named, else what the page of the prefix offers.
+fn found(asked: &Add, reach: &Reach) -> Result<Vec<(String, Vec<u8>)>, Failure> {
+    if !asked.keys.is_empty() {
+        let read = |place: &String| {
+            let bytes = read(Path::new(place)).map_err(|e| {
+                Failure::usage(format!("trust key `{place}`")).because(e.to_string())
+            })?;
+            Ok((place.clone(), bytes))
+        };
+        return asked.keys.iter().map(read).collect();
+    }
+    let Reach::Prefix(prefix) = reach else {
+        return Err(Failure::usage("trust keys for all names")
+            .because("no file with a key was named, and no page speaks for all names"));
+    };
+    let insecure = asked.globals.insecure_options;
+    let mut options = crate::registry::options(insecure, &asked.globals.configs)?;
+    // Keys are more than images: `http` alone does not allow to take them in the clear.
+    options.network.insecure.http =
+        insecure.has(InsecureOptions::PUBKEY) || asked.insecure_allow_http;
+    let keys = rkt_store::discovery::keys(&options.network, prefix)?;
+    Ok(keys
+        .into_iter()
+        .map(|k| (printable(&k.url), k.bytes))
+        .collect())
 }
 
 fn tell_added(
@@ -318,7 +340,11 @@ fn remove(asked: &Rm) -> Result<u8, Failure> {
     let reach = asked.from.reach()?;
     for text in &asked.keys {
         let fingerprint = text.replace(' ', "").to_ascii_lowercase();
-        let path: PathBuf = own(&asked.globals).remove(&fingerprint, &reach)?;
+        let path: PathBuf = asked
+            .globals
+            .configs
+            .own_keys()
+            .remove(&fingerprint, &reach)?;
         super::say(&match asked.format {
             Format::Table => format!("removed key \"{fingerprint}\"\n"),
             format => {

@@ -11,6 +11,7 @@ use super::render::{Node, steps};
 use super::source::{Flow, Found, Place, Stamp};
 use super::stream::{Archive, Stream};
 use crate::blob;
+use crate::discovery;
 use crate::disk;
 use crate::error::{Doing, Error, Kind, Result};
 use crate::event::{Event, Events, Origin};
@@ -22,7 +23,7 @@ use crate::options::{FetchOptions, PullPolicy};
 use crate::reference::{AppImageName, Reference};
 use crate::registry::web::Web;
 use crate::store::Store;
-use crate::trust;
+use crate::trust::{self, Key, Reach};
 use rkt_spec::Digest;
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -129,6 +130,7 @@ impl Known {
 fn known(store: &Store, reference: &Reference, options: &FetchOptions) -> Result<Option<Known>> {
     let noted = NameRecord::read(store.dir(), &reference.file_name())?;
     let stamp = noted.as_ref().map(|n| n.stamp.clone()).unwrap_or_default();
+    let image = noted.as_ref().map(|n| n.image.clone());
     let record = match reference {
         Reference::App(name) => find::by_name(store, &find::for_platform(name, &options.platform))?,
         _ => match noted.map(|n| Record::read(store.dir(), &n.image)) {
@@ -138,6 +140,11 @@ fn known(store: &Store, reference: &Reference, options: &FetchOptions) -> Result
     };
     let Some(record) = record else {
         return Ok(None);
+    };
+    // The stamp is of the image that came by this name, which may not be the one found now.
+    let stamp = match image {
+        Some(image) if image != record.id => String::new(),
+        _ => stamp,
     };
     if let Err(e) = check_platform(&options.platform, &record.platform()) {
         return match options.policy {
@@ -175,8 +182,8 @@ impl Fetch<'_> {
     fn top(&self, reference: &Reference, known: Option<Known>) -> Result<Image> {
         let name = reference.canonical();
         let stamp = known.as_ref().map(|k| Stamp::parse(&k.stamp));
-        let place = self.place(reference)?;
-        let flow = match place.open(self.web, stamp.as_ref())? {
+        let (place, found) = self.open(reference, stamp.as_ref())?;
+        let flow = match found {
             Found::Unchanged(stamp) => {
                 let Some(known) = known else {
                     return Err(Error::new(
@@ -222,8 +229,55 @@ impl Fetch<'_> {
         .used(&name, from, self.events))
     }
 
-    fn place(&self, reference: &Reference) -> Result<Place> {
-        Place::of(reference).ok_or_else(|| Error::new(Kind::NotFound, "it is not in the store"))
+    /// Begins to read from where the reference leads: the first place that has something.
+    fn open(&self, reference: &Reference, known: Option<&Stamp>) -> Result<(Place, Found)> {
+        if let Some(place) = Place::of(reference) {
+            let found = place.open(self.web, known)?;
+            return Ok((place, found));
+        }
+        let Reference::App(name) = reference else {
+            return Err(Error::new(Kind::NotFound, "it is not in the store"));
+        };
+        let name = find::for_platform(name, &self.options.platform);
+        let places = discovery::images(self.web, &self.options.network, &name)?;
+        self.offered_keys(name.name())?;
+        let mut first = None;
+        for found in places {
+            let place = Place::Found(found);
+            match place.open(self.web, known) {
+                Ok(found) => return Ok((place, found)),
+                Err(e) if e.kind() == Kind::Interrupted => return Err(e),
+                Err(e) => {
+                    first.get_or_insert(e);
+                }
+            }
+        }
+        Err(first.unwrap_or_else(|| Error::new(Kind::NotFound, "its page leads nowhere")))
+    }
+
+    /// Trusts what the page offers over HTTPS, where the user wants that and trusts nobody yet.
+    fn offered_keys(&self, name: &str) -> Result<()> {
+        let Some(to) = &self.options.keys_from_https else {
+            return Ok(());
+        };
+        if self.options.network.insecure.image || !self.options.keys.keys(Some(name))?.is_empty() {
+            return Ok(());
+        }
+        // Over HTTPS means so: what else the user allows does not count here.
+        let mut network = self.options.network.clone();
+        network.insecure.http = false;
+        for offered in discovery::offered(self.web, &network, name)? {
+            let doing = || format!("trust key `{}`", offered.url);
+            for key in Key::read(&offered.bytes).doing(doing)? {
+                key.check(disk::now()).doing(doing)?;
+                to.add(&key, &Reach::prefix(name)?).doing(doing)?;
+                (self.events)(Event::Message(&format!(
+                    "keys from https: trusting key {} for {name}",
+                    key.fingerprint()
+                )));
+            }
+        }
+        Ok(())
     }
 
     fn stream(&self, place: &Place, flow: Flow, expected: Option<&str>) -> Result<Archive> {
@@ -313,8 +367,8 @@ impl Fetch<'_> {
             });
         }
         let full = find::for_platform(&name, &self.options.platform);
-        let place = self.place(&Reference::App(full))?;
-        let Found::Flow(flow) = place.open(self.web, None)? else {
+        let (place, found) = self.open(&Reference::App(full), None)?;
+        let Found::Flow(flow) = found else {
             return Err(Error::new(
                 Kind::Refused,
                 "the server says that nothing has changed",

@@ -1,5 +1,6 @@
 //! Where the bytes of an App Container Image come from: a file, or an address of the web.
 
+use crate::discovery;
 use crate::disk::read_limited;
 use crate::error::{Doing, Error, Kind, Result};
 use crate::local;
@@ -17,6 +18,8 @@ use std::path::PathBuf;
 pub(crate) enum Place {
     File(PathBuf),
     Url(String),
+    /// An address that a page gave, with that of its signature.
+    Found(discovery::Found),
 }
 
 /// An image that begins to flow.
@@ -110,7 +113,7 @@ impl Place {
                     body: Box::new(file),
                 }))
             }
-            Self::Url(url) => {
+            Self::Url(url) | Self::Found(discovery::Found { image: url, .. }) => {
                 let known = known.filter(|k| k.url == *url && !k.etag.is_empty());
                 let from = From {
                     byte: 0,
@@ -153,6 +156,7 @@ impl Place {
                 Some((path, query)) => Self::Url(format!("{path}.asc?{query}")),
                 None => Self::Url(format!("{url}.asc")),
             },
+            Self::Found(found) => Self::Url(found.signature.clone()),
         }
     }
 
@@ -171,7 +175,7 @@ impl Place {
                     .doing(doing)?;
                 Ok(Signed::By(read_limited(file, MAX_SIGNATURE).doing(doing)?))
             }
-            Self::Url(url) => {
+            Self::Url(url) | Self::Found(discovery::Found { signature: url, .. }) => {
                 let doing = || format!("error downloading the signature file `{url}`");
                 let answer = web.get(url, &From::default()).doing(doing)?;
                 match answer.status {
@@ -203,7 +207,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => path.display().fmt(f),
-            Self::Url(url) => f.write_str(url),
+            Self::Url(url) | Self::Found(discovery::Found { image: url, .. }) => f.write_str(url),
         }
     }
 }
