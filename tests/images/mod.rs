@@ -4,6 +4,7 @@ pub(crate) mod aci;
 mod commands;
 mod content;
 mod equality;
+mod hostile;
 mod safety;
 mod sources;
 mod store;

@@ -1,5 +1,6 @@
 //! Words of the command line. Nothing here touches a file or asks the kernel.
 
+pub(crate) mod limits;
 pub(crate) mod run;
 pub(crate) mod table;
 mod volume;

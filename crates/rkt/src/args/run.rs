@@ -25,6 +25,7 @@ pub(crate) fn parse(words: Vec<OsString>) -> Result<Run, Failure> {
             trust_keys_from_https: false,
             explain: false,
             format: super::Format::Table,
+            limits: rkt_store::layer::Limits::default(),
             help: false,
         },
         early: Vec::new(),

@@ -46,6 +46,8 @@ pub(crate) struct Run {
     pub(crate) explain: bool,
     /// `--format`.
     pub(crate) format: super::Format,
+    /// `--layer-limits`.
+    pub(crate) limits: rkt_store::layer::Limits,
     /// `--help`.
     pub(crate) help: bool,
 }
@@ -236,6 +238,10 @@ pub(crate) const FLAGS: &[Flag] = &[
         Ok(())
     })
     .also(&["pull"]),
+    pod("layer-limits", Text("LIST"), "how much a fetched layer may ask for: bytes=SIZE,ratio=N,entries=N,depth=N,metadata=SIZE", |r, v| {
+        r.limits = super::limits::limits(v)?;
+        Ok(())
+    }),
     pod("arch", Text("ARCH"), "architecture to choose from an index, such as arm64", |r, v| {
         r.request.arch = Some(word(v)?);
         Ok(())

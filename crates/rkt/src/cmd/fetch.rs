@@ -1,5 +1,6 @@
 //! `rkt fetch IMAGE..`: bring images into the store; prints the id of each.
 
+use crate::args::limits::limits;
 use crate::args::{self, Globals};
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -7,6 +8,7 @@ use crate::registry;
 use clap::Parser;
 use rkt_stage0::request::Pull;
 use rkt_stage0::resolve::policy;
+use rkt_store::layer::Limits;
 use rkt_store::{HUB, OpenMode, Reference, Store};
 use std::ffi::OsString;
 
@@ -34,6 +36,9 @@ struct Fetch {
     /// Operating system to choose from an index
     #[arg(long)]
     os: Option<String>,
+    /// How much a layer may ask for: bytes=SIZE,ratio=N,entries=N,depth=N,metadata=SIZE
+    #[arg(long, value_name = "LIST", value_parser = limits, default_value = "", hide_default_value = true)]
+    layer_limits: Limits,
     /// Print whole ids (always done; the original's option)
     #[arg(long, hide = true)]
     full: bool,
@@ -49,6 +54,7 @@ pub(super) fn run(words: Vec<OsString>) -> Result<u8, Failure> {
         .trust_keys_from_https
         .then(|| asked.globals.configs.own_keys());
     options.policy = policy(asked.pull_policy);
+    options.limits = asked.layer_limits;
     options.platform = registry::platform(asked.os.as_deref(), asked.arch.as_deref())?;
     let store = Store::open(&asked.globals.dir, OpenMode::Use)?;
     let progress = Progress::new(asked.globals.quiet, asked.globals.debug);

@@ -35,8 +35,8 @@ pub(super) fn run(words: Vec<OsString>) -> Result<u8, Failure> {
         return Err(Failure::usage("cannot run as unprivileged user")
             .hint("run it as root; `--explain` shows the plan without"));
     }
+    let options = options(&run)?;
     let request = run.request;
-    let options = options(&request, &run.configs, run.trust_keys_from_https)?;
     let progress = Progress::new(request.quiet, request.debug);
     let tell = teller(request.debug);
     let prepared = prepare(&request, &options, &|event| progress.event(event), &tell)?;
@@ -68,13 +68,11 @@ pub(super) fn run(words: Vec<OsString>) -> Result<u8, Failure> {
     Ok(ready.exit)
 }
 
-fn options(
-    request: &rkt_stage0::request::RunRequest,
-    configs: &crate::args::Configs,
-    from_https: bool,
-) -> Result<FetchOptions, Failure> {
-    let mut options = registry::options(request.insecure, configs)?;
-    options.keys_from_https = from_https.then(|| configs.own_keys());
+fn options(run: &Run) -> Result<FetchOptions, Failure> {
+    let request = &run.request;
+    let mut options = registry::options(request.insecure, &run.configs)?;
+    options.keys_from_https = run.trust_keys_from_https.then(|| run.configs.own_keys());
+    options.limits = run.limits;
     options.policy = policy(request.pull);
     options.platform = registry::platform(request.os.as_deref(), request.arch.as_deref())?;
     Ok(options)
@@ -101,7 +99,7 @@ fn explain_only(mut run: Run) -> Result<u8, Failure> {
         run.request.place.dir.clone_from(&dir.0);
         borrowed = Some(dir);
     }
-    let options = options(&run.request, &run.configs, run.trust_keys_from_https)?;
+    let options = options(&run)?;
     let progress = Progress::new(run.request.quiet, run.request.debug);
     let tell = teller(run.request.debug);
     let prepared = prepare(

@@ -65,7 +65,7 @@ pub fn commit_steps(
     if known.len() == ids.len() {
         return Ok(ids);
     }
-    let mut process = Process::start(program, limits)?;
+    let mut process = Process::start(program, limits, u64::MAX)?;
     for (at, (step, id)) in steps.iter().zip(&ids).enumerate() {
         let diff = &step.diff;
         let doing = || format!("index layer `{diff}` on the layers below it");

@@ -119,7 +119,7 @@ impl<'a> Checker<'a> {
         self.bytes += record.padded();
         let tar = disk::open_tar(self.store, diff)?;
         let index = Growing::new(self.store)?.into_nameless()?;
-        let mut process = Process::start(self.program, &Limits::of_what_is_kept())?;
+        let mut process = Process::start(self.program, &Limits::of_what_is_kept(), u64::MAX)?;
         let job = Job::Reindex(Reindex {
             diff: diff.clone(),
             tar_bytes: record.tar_bytes,
@@ -163,7 +163,11 @@ impl<'a> Checker<'a> {
             return Ok(ids.iter().filter_map(known).flatten().collect());
         }
         let mut process = match whole {
-            true => Some(Process::start(self.program, &Limits::of_what_is_kept())?),
+            true => Some(Process::start(
+                self.program,
+                &Limits::of_what_is_kept(),
+                u64::MAX,
+            )?),
             false => None,
         };
         for (at, (step, id)) in steps.iter().zip(&ids).enumerate() {

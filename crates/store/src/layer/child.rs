@@ -182,6 +182,7 @@ impl Child {
         let budget = Budget {
             bytes: self.bounds.bytes,
             ratio: self.bounds.ratio,
+            room: self.bounds.room,
         };
         let inflated = inflate::open(from, &taken, form)?;
         let stream = Stream::new(

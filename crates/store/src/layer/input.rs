@@ -28,6 +28,8 @@ pub(crate) struct Budget {
     pub(crate) bytes: u64,
     /// Bytes out per byte in, after [`FREE`].
     pub(crate) ratio: u64,
+    /// Bytes that the disk has room for.
+    pub(crate) room: u64,
 }
 
 /// Bytes for which nobody asks what they were compressed from.
@@ -82,12 +84,19 @@ impl<'a> Stream<'a> {
         self.seen += n as u64;
         if self.seen > self.budget.bytes {
             let limit = self.budget.bytes;
-            let text = format!("the layer is larger than {limit} bytes uncompressed");
+            let text = format!(
+                "the layer is larger than {limit} bytes uncompressed (`--layer-limits=bytes=SIZE` allows more)"
+            );
             return Err(Error::new(Kind::TooLarge, text));
+        }
+        if self.seen > self.budget.room {
+            let room = self.budget.room;
+            let text = format!("the disk has room for {room} bytes, and the layer has more");
+            return Err(Error::new(Kind::NoSpace, text));
         }
         if self.seen > FREE && self.seen / self.budget.ratio.max(1) > self.taken.get() {
             let text = format!(
-                "the layer inflates more than {}-fold, as bombs do",
+                "the layer inflates more than {}-fold, as bombs do (`--layer-limits=ratio=N` allows more)",
                 self.budget.ratio
             );
             return Err(Error::new(Kind::TooLarge, text));

@@ -16,8 +16,9 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts the program with a socket as standard input and nothing else, and gives it limits.
-    pub(super) fn start(program: &LayerProgram, limits: &Limits) -> Result<Self> {
+    /// Starts the program with a socket as standard input and nothing else, and gives it limits;
+    /// `room` are the bytes that its files may fill on the disk.
+    pub(super) fn start(program: &LayerProgram, limits: &Limits, room: u64) -> Result<Self> {
         let (socket, theirs) = rkt_sys::socket::pair()?;
         let child = Command::new(&program.path)
             .args(&program.args)
@@ -43,6 +44,7 @@ impl Process {
                 metadata,
                 ratio,
                 depth,
+                room,
             }),
             &[],
         )?;

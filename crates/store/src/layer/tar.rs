@@ -81,7 +81,10 @@ impl<I: Input> Tar<I> {
             }
             self.headers += 1;
             if self.headers > self.max_headers {
-                let text = format!("the layer has more than {} entries", self.max_headers);
+                let text = format!(
+                    "the layer has more than {} entries (`--layer-limits=entries=N` allows more)",
+                    self.max_headers
+                );
                 return Err(Error::new(Kind::TooLarge, text));
             }
             check_sum(&header)?;
@@ -438,3 +441,6 @@ fn padding(size: u64) -> u64 {
 fn padded(size: u64) -> u64 {
     size + padding(size)
 }
+
+#[cfg(test)]
+mod properties;

@@ -136,7 +136,7 @@ impl Tree {
         self.used = self.used.saturating_add(bytes as u64);
         if self.used > self.limit {
             return Err(too_large(
-                "the names and attributes of its files need more memory than is allowed",
+                "the names and attributes of its files need too much memory (`--layer-limits=metadata=SIZE` allows more)",
             ));
         }
         Ok(())
@@ -197,8 +197,13 @@ impl Tree {
         };
         let path = u16::try_from(usize::from(path) + name.len() + 1).unwrap_or(u16::MAX);
         let depth = depth.saturating_add(1);
-        if path > 4096 || depth > self.depth {
-            return Err(too_large("a path is too long or too deep"));
+        if path > 4096 {
+            return Err(too_large("a path is longer than 4096 bytes"));
+        }
+        if depth > self.depth {
+            return Err(too_large(
+                "a path is too deep (`--layer-limits=depth=N` allows more)",
+            ));
         }
         let ino = self.add(Inode::directory(parent, path, depth))?;
         let index = self.entry(parent, name)?;

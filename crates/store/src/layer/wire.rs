@@ -23,6 +23,8 @@ record! {
         pub ratio: u64,
         /// As in [`super::Limits`].
         pub depth: u16,
+        /// Bytes that the disk has room for.
+        pub room: u64,
     }
 }
 

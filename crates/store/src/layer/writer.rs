@@ -34,6 +34,15 @@ pub struct Writer {
     manifest: Option<File>,
 }
 
+/// Bytes that a layer may fill of the store's file system: a part stays free for others, 5 % of
+/// it, at most 256 MiB.
+fn room(store: &Path) -> Result<u64> {
+    let stat = rustix::fs::statvfs(store).doing(|| "ask how much room the disk has".into())?;
+    let of = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+    let reserve = (of(stat.f_blocks) / 20).min(256 << 20);
+    Ok(of(stat.f_bavail).saturating_sub(reserve))
+}
+
 impl Writer {
     /// Starts the child. `store` is the store's directory, whose `tmp` and `layers/sha256` exist.
     ///
@@ -55,7 +64,7 @@ impl Writer {
         let (theirs, pipe) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
         // A user near the limit of pipe memory gets a smaller one, which is only slower.
         let _ = rustix::pipe::fcntl_setpipe_size(&pipe, PIPE);
-        let process = Process::start(program, limits)?;
+        let process = Process::start(program, limits, room(store)?)?;
         let mut fds = vec![theirs.as_fd(), tar.as_fd(), index.as_fd()];
         let manifest = match form {
             Form::Oci => None,
