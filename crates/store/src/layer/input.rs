@@ -91,7 +91,9 @@ impl<'a> Stream<'a> {
         }
         if self.seen > self.budget.room {
             let room = self.budget.room;
-            let text = format!("the disk has room for {room} bytes, and the layer has more");
+            let text = format!(
+                "no space left: the disk has room for {room} bytes, and the layer has more"
+            );
             return Err(Error::new(Kind::NoSpace, text));
         }
         if self.seen > FREE && self.seen / self.budget.ratio.max(1) > self.taken.get() {
