@@ -43,7 +43,12 @@ impl Lift<'_> {
 }
 
 /// The names in a directory with what they are, at most about 1000 at a time.
-fn some(dir: BorrowedFd<'_>, keep: Option<&str>) -> Result<Vec<(CString, FileType)>, Errno> {
+///
+/// Also whether these are all.
+fn some(
+    dir: BorrowedFd<'_>,
+    keep: Option<&str>,
+) -> Result<(Vec<(CString, FileType)>, bool), Errno> {
     let mut buffer = [MaybeUninit::<u8>::uninit(); 8192];
     let mut list = Vec::new();
     rustix::fs::seek(dir, rustix::fs::SeekFrom::Start(0))?;
@@ -55,22 +60,24 @@ fn some(dir: BorrowedFd<'_>, keep: Option<&str>) -> Result<Vec<(CString, FileTyp
         if !kept && name != c"." && name != c".." {
             list.push((name.to_owned(), entry.file_type()));
             if list.len() >= 1000 {
-                break;
+                return Ok((list, false));
             }
         }
     }
-    Ok(list)
+    Ok((list, true))
 }
 
 fn empty(lift: &mut Lift<'_>, dir: BorrowedFd<'_>, keep: Option<&str>, depth: usize) -> Result<()> {
     loop {
-        let list = some(dir, keep).doing(|| "list a directory".into())?;
-        if list.is_empty() {
-            return Ok(());
-        }
+        let (list, all) = some(dir, keep).doing(|| "list a directory".into())?;
+        let lifted = lift.count;
         for (name, kind) in list {
             take(lift, dir, &name, kind, depth)
                 .doing(|| format!("remove `{}`", name.to_string_lossy().escape_debug()))?;
+        }
+        // A directory that grows meanwhile shows when it is removed itself.
+        if all && (depth > 0 || lift.count == lifted) {
+            return Ok(());
         }
     }
 }

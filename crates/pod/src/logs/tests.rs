@@ -269,7 +269,7 @@ fn a_follower_sees_every_line_once_through_rotations() {
 fn a_follower_beside_a_writer_misses_nothing_and_is_woken() {
     let dir = Scratch::new();
     drop(LogWriter::open(dir.fd(), &app(), 1 << 20, 2).unwrap());
-    let watch = LogWatch::open(dir.fd()).unwrap();
+    let mut watch = LogWatch::open(dir.fd()).unwrap();
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let mut log = LogWriter::open(dir.fd(), &app(), 20_000, 1000).unwrap();
@@ -356,7 +356,10 @@ fn a_full_disk_loses_lines_and_says_so_later() {
 #[test]
 fn a_log_that_was_tampered_with_is_skipped_not_feared() {
     let dir = Scratch::new();
-    drop(LogWriter::open(dir.fd(), &app(), 1 << 20, 3).unwrap());
+    let mut log = LogWriter::open(dir.fd(), &app(), 1 << 20, 3).unwrap();
+    // A pod that says nothing costs no file.
+    assert!(!dir.path.join("logs").exists());
+    log.write(Stream::Stdout, b"first\n", 1).unwrap();
     let mut bytes = b"no record\n\n2026-11-23T21:10:00.000000000Z stdin F x\n".to_vec();
     bytes.extend_from_slice(&vec![b'a'; 300_000]);
     bytes.extend_from_slice(b"\n2026-11-23T21:10:00.000000000Z stdout F ok\n\xff\xfe");

@@ -9,10 +9,13 @@ use rustix::io::Errno;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-/// Wakes when any log of a pod changes (inotify); where that is not to be had, after a
-/// while.
+/// Wakes when any log of a pod changes (inotify); where that is not to be had, or nothing was
+/// logged yet, after a while.
 #[derive(Debug)]
-pub struct LogWatch(Option<OwnedFd>);
+pub struct LogWatch {
+    pod_dir: OwnedFd,
+    watch: Option<OwnedFd>,
+}
 
 impl LogWatch {
     /// Watches the logs of a pod. Begin this before reading, so that nothing is missed.
@@ -20,10 +23,21 @@ impl LogWatch {
     /// # Errors
     /// When the directory cannot be opened.
     pub fn open(pod_dir: BorrowedFd<'_>) -> Result<Self> {
-        let dir = match file::open_dir(pod_dir, DIR) {
+        let doing = || "watch the pod's logs".to_owned();
+        let mut watch = Self {
+            pod_dir: rustix::io::fcntl_dupfd_cloexec(pod_dir, 3).doing(doing)?,
+            watch: None,
+        };
+        watch.begin().doing(doing)?;
+        Ok(watch)
+    }
+
+    /// The directory is made for the first record.
+    fn begin(&mut self) -> Result<(), Errno> {
+        let dir = match file::open_dir(self.pod_dir.as_fd(), DIR) {
             Ok(dir) => dir,
-            Err(Errno::NOENT) => return Ok(Self(None)),
-            Err(e) => return Err(e).doing(|| "watch the pod's logs".into()),
+            Err(Errno::NOENT) => return Ok(()),
+            Err(e) => return Err(e),
         };
         let watch = || {
             let watch =
@@ -36,17 +50,19 @@ impl LogWatch {
             Ok::<_, Errno>(watch)
         };
         // The user's inotify instances may be used up: then the time-out has to do.
-        Ok(Self(watch().ok()))
+        self.watch = watch().ok();
+        Ok(())
     }
 
     /// Waits for a change, at most `patience` (100 ms where there is no inotify).
     ///
     /// # Errors
     /// When polling fails.
-    pub fn wait(&self, patience: Duration) -> Result<()> {
-        let Some(watch) = &self.0 else {
+    pub fn wait(&mut self, patience: Duration) -> Result<()> {
+        let Some(watch) = &self.watch else {
             std::thread::sleep(patience.min(Duration::from_millis(100)));
-            return Ok(());
+            // The caller reads after this: nothing that came before the watch is missed.
+            return self.begin().doing(|| "watch the pod's logs".into());
         };
         let timeout = Timespec::try_from(patience).ok();
         let mut fds = [PollFd::new(watch, PollFlags::IN)];

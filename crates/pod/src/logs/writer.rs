@@ -19,7 +19,9 @@ const BATCH: usize = 64 * 1024;
 /// The log of one app.
 #[derive(Debug)]
 pub struct LogWriter {
-    dir: OwnedFd,
+    pod_dir: OwnedFd,
+    /// Made for the first record: many pods end without a word.
+    dir: Option<OwnedFd>,
     app: AppName,
     file: Option<OwnedFd>,
     size: u64,
@@ -36,13 +38,14 @@ pub struct LogWriter {
 }
 
 impl LogWriter {
-    /// Opens the log of `app`, goes on where an earlier run stopped.
+    /// Opens the log of `app`, goes on where an earlier run stopped. A file is made for the first
+    /// record.
     ///
     /// A file is rotated before it grows past `max_bytes` (one record may); `files` are kept, the
     /// current one counted; 0 means 1.
     ///
     /// # Errors
-    /// When the file cannot be made.
+    /// When a log is there and cannot be opened.
     pub fn open(
         pod_dir: BorrowedFd<'_>,
         app: &AppName,
@@ -50,12 +53,13 @@ impl LogWriter {
         files: u32,
     ) -> Result<Self> {
         let doing = || format!("open the log of app `{app}`");
-        match rustix::fs::mkdirat(pod_dir, DIR, Mode::RWXU) {
-            Ok(()) | Err(Errno::EXIST) => {}
+        let dir = match file::open_dir(pod_dir, DIR) {
+            Ok(dir) => Some(dir),
+            Err(Errno::NOENT) => None,
             Err(e) => return Err(e).doing(doing),
-        }
-        let dir = file::open_dir(pod_dir, DIR).doing(doing)?;
+        };
         let mut log = Self {
+            pod_dir: rustix::io::fcntl_dupfd_cloexec(pod_dir, 3).doing(doing)?,
             dir,
             app: app.clone(),
             file: None,
@@ -68,20 +72,37 @@ impl LogWriter {
             pending: 0,
             lost: 0,
         };
-        log.open_current().doing(doing)?;
-        let exists = |n: u32| {
-            let name = file_name(app, n);
-            rustix::fs::statat(&log.dir, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
-        };
-        while log.older + 1 < log.files && exists(log.older + 1) {
-            log.older += 1;
+        if let Some(dir) = &log.dir {
+            let exists = |n: u32| {
+                let name = file_name(app, n);
+                rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+            };
+            let current = exists(0);
+            while log.older + 1 < log.files && exists(log.older + 1) {
+                log.older += 1;
+            }
+            if current {
+                log.open_current().doing(doing)?;
+            }
         }
         Ok(log)
     }
 
+    fn dir(&mut self) -> Result<BorrowedFd<'_>, Errno> {
+        if self.dir.is_none() {
+            match rustix::fs::mkdirat(&self.pod_dir, DIR, Mode::RWXU) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(e) => return Err(e),
+            }
+            self.dir = Some(file::open_dir(self.pod_dir.as_fd(), DIR)?);
+        }
+        self.dir.as_ref().map(AsFd::as_fd).ok_or(Errno::BADF)
+    }
+
     fn open_current(&mut self) -> Result<(), Errno> {
         let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::NOCTTY;
-        let file = file::open(self.dir.as_fd(), &file_name(&self.app, 0), flags)?;
+        let name = file_name(&self.app, 0);
+        let file = file::open(self.dir()?, &name, flags)?;
         self.size = u64::try_from(rustix::fs::fstat(&file)?.st_size).unwrap_or(0);
         self.file = Some(file);
         Ok(())
@@ -238,25 +259,29 @@ impl LogWriter {
     /// Renames each file to the next older name and begins a new one: as many renames as
     /// there are files, whatever their size.
     fn rotate(&mut self) -> Result<()> {
-        let doing = || format!("rotate the log of app `{}`", self.app);
+        let app = self.app.clone();
+        let doing = || format!("rotate the log of app `{app}`");
         // The oldest file of a full set is replaced by the one that takes its name.
         self.older = (self.older + 1).min(self.files - 1);
-        for n in (0..self.older).rev() {
-            let (from, to) = (file_name(&self.app, n), file_name(&self.app, n + 1));
-            match rustix::fs::renameat(&self.dir, &from, &self.dir, &to) {
+        let older = self.older;
+        let names: Vec<_> = (0..=older).map(|n| file_name(&self.app, n)).collect();
+        let files = self.files;
+        let dir = self.dir().doing(|| "open the logs of the pod".into())?;
+        for pair in names.windows(2).rev() {
+            let [from, to] = pair else { continue };
+            match rustix::fs::renameat(dir, from, dir, to) {
                 Ok(()) | Err(Errno::NOENT) => {}
                 Err(e) => return Err(e).doing(doing),
             }
         }
-        if self.files == 1 {
-            match rustix::fs::unlinkat(&self.dir, file_name(&self.app, 0), AtFlags::empty()) {
+        if let ([only], 1) = (names.as_slice(), files) {
+            match rustix::fs::unlinkat(dir, only, AtFlags::empty()) {
                 Ok(()) | Err(Errno::NOENT) => {}
                 Err(e) => return Err(e).doing(doing),
             }
         }
         self.file = None;
         self.size = 0;
-        self.open_current()
-            .doing(|| format!("rotate the log of app `{}`", self.app))
+        self.open_current().doing(doing)
     }
 }

@@ -79,7 +79,7 @@ pub(super) fn run(words: Vec<OsString>) -> Result<u8, Failure> {
     let pod = look::find(&pods, word)?;
     let apps = choose(apps_of(&pod)?, &wanted)?;
     // Before the first read, so that nothing is missed between reading and waiting.
-    let watch = LogWatch::open(pod.as_fd())?;
+    let mut watch = LogWatch::open(pod.as_fd())?;
     let mut readers = Vec::new();
     for app in apps {
         let mut reader = LogReader::open(pod.as_fd(), &app)?.since(since);
