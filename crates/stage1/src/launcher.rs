@@ -8,7 +8,7 @@
 
 use crate::error::{Doing, Failure};
 use crate::host::{Host, SETUP_DEADLINE, wait_readable};
-use crate::sandbox::Sandbox;
+use crate::sandbox::Shared;
 use rkt_spec::codec::Record;
 use rkt_spec::plan::{AppPlan, Process};
 use rkt_stage2::{Mode, Namespaces, Program, Start, become_app};
@@ -24,13 +24,20 @@ const MAX_MESSAGE: usize = rkt_pod::control::MAX_FRAME + 16;
 
 /// What a message asks for.
 mod kind {
-    /// Take the mount namespace and enter the domain; descriptors: namespace, then ruleset if any.
+    /// Take the namespaces and enter the domain; what descriptors come is told by bits of `with`.
     pub(super) const SETUP: u8 = 1;
     /// Clone a process; descriptors: stdin, stdout, stderr, report.
     pub(super) const START: u8 = 2;
 }
 
-/// A running launcher.
+/// Which descriptors a SETUP brings after the mount, PID, IPC and UTS namespaces, in this order.
+mod with {
+    pub(super) const NET: u8 = 1;
+    pub(super) const USER: u8 = 2;
+    pub(super) const RULESET: u8 = 4;
+}
+
+/// A running launcher; killed when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Launcher {
     pub(crate) pidfd: OwnedFd,
@@ -42,11 +49,25 @@ pub(crate) struct Launcher {
 pub(crate) struct Parts<'a> {
     pub(crate) host: &'a Host,
     pub(crate) app: &'a AppPlan,
-    pub(crate) sandbox: &'a Sandbox,
-    pub(crate) user: Option<BorrowedFd<'a>>,
     pub(crate) cgroup: Option<BorrowedFd<'a>>,
     pub(crate) cgroup_v1: Vec<BorrowedFd<'a>>,
     pub(crate) weaken: u64,
+}
+
+/// Where an app's processes live: what a launcher enters or hands on.
+#[derive(Debug)]
+pub(crate) struct Home<'a> {
+    pub(crate) mounts: BorrowedFd<'a>,
+    pub(crate) pids: BorrowedFd<'a>,
+    pub(crate) shared: &'a Shared,
+    pub(crate) user: Option<BorrowedFd<'a>>,
+    pub(crate) ruleset: Option<BorrowedFd<'a>>,
+}
+
+impl Drop for Launcher {
+    fn drop(&mut self) {
+        let _ = signal::send(self.pidfd.as_fd(), 9);
+    }
 }
 
 /// A process of an app on its way to exec.
@@ -86,15 +107,24 @@ impl Launcher {
         }
     }
 
-    /// Hands over the app's mount namespace and ruleset; the launcher enters the domain.
-    pub(crate) fn setup(
-        &self,
-        mount: BorrowedFd<'_>,
-        ruleset: Option<BorrowedFd<'_>>,
-    ) -> io::Result<()> {
-        let mut fds = vec![mount];
-        fds.extend(ruleset);
-        socket::send(&self.socket, &[kind::SETUP], &fds)
+    /// Hands over the app's namespaces and ruleset; the launcher enters the domain.
+    pub(crate) fn setup(&self, home: &Home<'_>) -> io::Result<()> {
+        let shared = home.shared;
+        let more = [
+            (with::NET, shared.net.as_ref().map(AsFd::as_fd)),
+            (with::USER, home.user),
+            (with::RULESET, home.ruleset),
+        ];
+        let mut fds = vec![
+            home.mounts,
+            home.pids,
+            shared.ipc.as_fd(),
+            shared.uts.as_fd(),
+        ];
+        fds.extend(more.iter().filter_map(|(_, fd)| *fd));
+        let brought = more.iter().filter(|(_, fd)| fd.is_some());
+        let brought = brought.fold(0, |bits, (bit, _)| bits | bit);
+        socket::send(&self.socket, &[kind::SETUP, brought], &fds)
     }
 
     /// Asks for a process; [`Launcher::answer`] gives it.
@@ -221,21 +251,10 @@ impl<'a> Body<'a> {
         cred::set_name(c"rkt-launcher");
         // Everything else of the supervisor's stays with it: another app's socket held here would
         // keep its end of file from ever coming, and the pod's lock from ever being free.
-        let sandbox = parts.sandbox;
         let proc = &parts.host.proc;
-        let mut keep: Vec<i32> = [&sandbox.ipc, &sandbox.uts, &sandbox.pids, proc, socket]
-            .into_iter()
-            .map(fd::number)
-            .collect();
-        keep.extend(sandbox.net.as_ref().map(fd::number));
-        keep.extend(
-            parts
-                .user
-                .iter()
-                .chain(&parts.cgroup)
-                .chain(&parts.cgroup_v1)
-                .map(fd::number),
-        );
+        let mut keep: Vec<i32> = [proc, socket].into_iter().map(fd::number).collect();
+        let groups = parts.cgroup.iter().chain(&parts.cgroup_v1);
+        keep.extend(groups.map(fd::number));
         fd::close_all_but(3, &mut keep)?;
         // The operator's terminal has no business here.
         for number in 0..3 {
@@ -252,8 +271,6 @@ impl<'a> Body<'a> {
         keep.retain(|number| *number != fd::number(proc));
         keep.push(fd::number(&cgroup));
         fd::close_all_but(3, &mut keep)?;
-        // Children only: the launcher itself stays in the host's, where no app has a pid for it.
-        ns::enter(sandbox.pids.as_fd(), ns::kind::PID)?;
         let (program, argv, envp, cwd) = prepared(&parts.app.process)?;
         Ok(Self {
             parts,
@@ -276,7 +293,7 @@ impl<'a> Body<'a> {
             let result = match buffer.get(..n) {
                 // End of file: the supervisor is gone or done with us.
                 Some([]) | None => return 0,
-                Some([kind::SETUP, ..]) => match self.setup(fds) {
+                Some([kind::SETUP, brought]) => match self.setup(*brought, fds) {
                     Ok(()) => continue,
                     Err(_) => return 1,
                 },
@@ -302,26 +319,26 @@ impl<'a> Body<'a> {
         socket::send(self.socket, &bytes, pidfd.as_slice())
     }
 
-    fn setup(&mut self, fds: Vec<OwnedFd>) -> io::Result<()> {
+    fn setup(&mut self, brought: u8, fds: Vec<OwnedFd>) -> io::Result<()> {
         let none = || io::Error::from_raw_os_error(rustix::io::Errno::BADF.raw_os_error());
         let mut fds = fds.into_iter();
-        let mount = fds.next().ok_or_else(none)?;
-        let sandbox = self.parts.sandbox;
-        let copy = |fd: BorrowedFd<'_>| fd.try_clone_to_owned();
+        let mut next = || fds.next().ok_or_else(none);
+        let (mount, pids, ipc, uts) = (next()?, next()?, next()?, next()?);
+        let mut optional = |bit| (brought & bit != 0).then(&mut next).transpose();
+        let (net, user) = (optional(with::NET)?, optional(with::USER)?);
+        let ruleset = optional(with::RULESET)?;
+        // Children only: the launcher itself stays in the host's, where no app has a pid for it.
+        ns::enter(pids.as_fd(), ns::kind::PID)?;
         self.namespaces = Some(Namespaces {
-            net: sandbox
-                .net
-                .as_ref()
-                .map(|fd| copy(fd.as_fd()))
-                .transpose()?,
-            ipc: copy(sandbox.ipc.as_fd())?,
-            uts: copy(sandbox.uts.as_fd())?,
+            net,
+            ipc,
+            uts,
             mount,
-            cgroup: copy(self.cgroup.as_fd())?,
-            user: self.parts.user.map(copy).transpose()?,
+            cgroup: self.cgroup.as_fd().try_clone_to_owned()?,
+            user,
         });
         // Never no_new_privs here: children inherit it, and an app may be without it.
-        if let Some(ruleset) = fds.next() {
+        if let Some(ruleset) = ruleset {
             landlock::restrict_self(ruleset.as_fd())?;
         }
         Ok(())

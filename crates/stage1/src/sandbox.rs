@@ -22,33 +22,36 @@ pub(crate) const STAGE: &str = "t";
 /// Name of the pod's shared memory in init's root.
 pub(crate) const SHM: &str = "s";
 
-/// A running init and the namespaces it keeps.
+/// The pod's PID 1, running or on its way.
 #[derive(Debug)]
 pub(crate) struct Sandbox {
     /// init's pid on the host.
     pub(crate) pid: u32,
     /// init.
     pub(crate) init: OwnedFd,
-    /// The pod's network; `None` when it is the host's.
-    pub(crate) net: Option<OwnedFd>,
-    /// The pod's IPC.
-    pub(crate) ipc: OwnedFd,
-    /// The pod's host name.
-    pub(crate) uts: OwnedFd,
     /// The pod's processes.
     pub(crate) pids: OwnedFd,
-    /// An almost empty mount namespace, the template of every app's.
-    pub(crate) template: OwnedFd,
     /// First id of the pod's block.
     pub(crate) base: u32,
     ready: OwnedFd,
     talk: OwnedFd,
 }
 
+/// The namespaces that the pod's user namespace owns.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// The pod's network; `None` when it is the host's.
+    pub(crate) net: Option<OwnedFd>,
+    /// The pod's IPC.
+    pub(crate) ipc: OwnedFd,
+    /// The pod's host name.
+    pub(crate) uts: OwnedFd,
+}
+
 impl Sandbox {
-    /// Makes namespaces and init; returns when the namespaces can be entered, while init is
-    /// still reducing itself. [`Sandbox::wait_ready`] waits for that.
-    pub(crate) fn start(
+    /// Clones init. While it makes the namespaces ([`Sandbox::shared`] waits for them), roots can
+    /// be begun.
+    pub(crate) fn begin(
         host: &Host,
         plan: &Plan,
         base: u32,
@@ -74,19 +77,13 @@ impl Sandbox {
                 process::exit(1)
             }
         };
-        drop((theirs, ready_theirs));
         // Where the host allows it; `rkt doctor` tells where it does not.
         let _ = host.write_pid(pid, "oom_score_adj", &OOM_SCORE_ADJ_INIT.to_string());
-        let made = Self::collect(host, plan, base, pid, &ours);
-        match made {
-            Ok((net, ipc, uts, pids, template)) => Ok(Self {
+        match host.namespace(pid, "pid") {
+            Ok(pids) => Ok(Self {
                 pid,
                 init,
-                net,
-                ipc,
-                uts,
                 pids,
-                template,
                 base,
                 ready,
                 talk: ours,
@@ -99,32 +96,27 @@ impl Sandbox {
         }
     }
 
-    #[allow(clippy::type_complexity)]
-    fn collect(
-        host: &Host,
-        plan: &Plan,
-        base: u32,
-        pid: u32,
-        talk: &OwnedFd,
-    ) -> Result<(Option<OwnedFd>, OwnedFd, OwnedFd, OwnedFd, OwnedFd), Failure> {
-        let template = hear_with(talk)?.into_iter().next();
+    /// Waits for the namespaces that the apps share, and maps the pod's ids. init goes on to
+    /// reduce itself; [`Sandbox::wait_ready`] waits for that.
+    ///
+    /// The second is an almost empty mount namespace, the template of every app's.
+    pub(crate) fn shared(&self, host: &Host, plan: &Plan) -> Result<(Shared, OwnedFd), Failure> {
+        let template = hear_with(&self.talk)?.into_iter().next();
         let template = template
             .ok_or_else(|| Failure::new("make the pod's namespaces", "no template came"))?;
-        let map = idmap::pod(base, plan.slots);
-        users::write_maps(host, pid, &map, &map)?;
+        let map = idmap::pod(self.base, plan.slots);
+        users::write_maps(host, self.pid, &map, &map)?;
         let net = match plan.net {
-            Net::None => Some(host.namespace(pid, "net")?),
+            Net::None => Some(host.namespace(self.pid, "net")?),
             Net::Host => None,
         };
-        let spaces = (
+        let shared = Shared {
             net,
-            host.namespace(pid, "ipc")?,
-            host.namespace(pid, "uts")?,
-            host.namespace(pid, "pid")?,
-            template,
-        );
-        socket::send(talk, &[1], &[]).doing(|| "talk to the pod's PID 1".into())?;
-        Ok(spaces)
+            ipc: host.namespace(self.pid, "ipc")?,
+            uts: host.namespace(self.pid, "uts")?,
+        };
+        socket::send(&self.talk, &[1], &[]).doing(|| "talk to the pod's PID 1".into())?;
+        Ok((shared, template))
     }
 
     /// Waits until init stands behind all its walls.

@@ -146,6 +146,7 @@ impl Supervisor {
                 self.save();
                 notify::starter(ready, 0, "");
                 notify::service_manager(notify_socket);
+                self.pod.settle();
                 let terminal = self.wants_terminal().then(RawTerminal::begin);
                 self.keep(&signals, &mut server);
                 drop(terminal);
@@ -195,7 +196,6 @@ impl Supervisor {
     }
 
     fn start(&mut self, inherited: &Inherited) -> Result<(), Failure> {
-        self.save();
         for app in &self.plan.apps {
             let log = LogWriter::open(
                 inherited.pod.as_fd(),

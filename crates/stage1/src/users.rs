@@ -42,30 +42,35 @@ impl Holder {
         Ok(Self { pid, pidfd, go })
     }
 
-    /// Writes the maps and gives the namespace; the child ends.
+    /// Writes the maps and gives the namespace, which is complete when [`Mapped::ended`] says so.
+    pub(crate) fn mapped(
+        self,
+        host: &Host,
+        uids: &[Extent],
+        gids: &[Extent],
+    ) -> Result<Mapped, Failure> {
+        let namespace = self.map(host, uids, gids);
+        let Self { pidfd, .. } = self;
+        let mapped = Mapped {
+            namespace: namespace.inspect_err(|_| {
+                let _ = signal::send(pidfd.as_fd(), 9);
+                let _ = process::wait_pidfd(pidfd.as_fd());
+            })?,
+            pidfd: Some(pidfd),
+        };
+        Ok(mapped)
+    }
+
+    /// Writes the maps, waits for the child's end and gives the namespace.
     pub(crate) fn finish(
         self,
         host: &Host,
         uids: &[Extent],
         gids: &[Extent],
     ) -> Result<OwnedFd, Failure> {
-        let result = self.map(host, uids, gids);
-        if result.is_err() {
-            let _ = signal::send(self.pidfd.as_fd(), 9);
-        }
-        drop(self.go);
-        if !wait_readable(&self.pidfd, Instant::now() + MAKE_DEADLINE) {
-            let _ = signal::send(self.pidfd.as_fd(), 9);
-        }
-        let ended = process::wait_pidfd(self.pidfd.as_fd()).doing(|| "wait for a child".into())?;
-        let namespace = result?;
-        if ended != process::Ended::Exited(0) {
-            return Err(Failure::new(
-                "close the door to nested user namespaces",
-                format!("`user.max_user_namespaces` could not be set ({ended:?})"),
-            ));
-        }
-        Ok(namespace)
+        let mut mapped = self.mapped(host, uids, gids)?;
+        mapped.ended()?;
+        Ok(mapped.namespace)
     }
 
     fn map(&self, host: &Host, uids: &[Extent], gids: &[Extent]) -> Result<OwnedFd, Failure> {
@@ -73,6 +78,34 @@ impl Holder {
         let namespace = host.namespace(self.pid, "user")?;
         rustix::io::write(&self.go, &[1]).doing(|| "talk to a set-up child".into())?;
         Ok(namespace)
+    }
+}
+
+/// A user namespace whose ids are mapped; its child may still have the door to close.
+#[derive(Debug)]
+pub(crate) struct Mapped {
+    pub(crate) namespace: OwnedFd,
+    /// `None` once it was waited for.
+    pidfd: Option<OwnedFd>,
+}
+
+impl Mapped {
+    /// Waits for the child: no app may run before nested user namespaces are limited.
+    pub(crate) fn ended(&mut self) -> Result<(), Failure> {
+        let Some(pidfd) = self.pidfd.take() else {
+            return Ok(());
+        };
+        if !wait_readable(&pidfd, Instant::now() + MAKE_DEADLINE) {
+            let _ = signal::send(pidfd.as_fd(), 9);
+        }
+        let ended = process::wait_pidfd(pidfd.as_fd()).doing(|| "wait for a child".into())?;
+        if ended == process::Ended::Exited(0) {
+            return Ok(());
+        }
+        Err(Failure::new(
+            "close the door to nested user namespaces",
+            format!("`user.max_user_namespaces` could not be set ({ended:?})"),
+        ))
     }
 }
 

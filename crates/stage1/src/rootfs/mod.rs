@@ -11,7 +11,7 @@ mod volume;
 
 use crate::error::{Doing, Failure, encode_outcome};
 use crate::host::{Host, MAKE_DEADLINE, wait_readable};
-use crate::sandbox::{self, Sandbox};
+use crate::sandbox::{self, Shared};
 use rkt_isolate::idmap;
 use rkt_spec::plan::{AppPlan, Plan, weaken};
 use rkt_sys::mount::{self, Change, attr};
@@ -33,7 +33,10 @@ pub(crate) struct Maker<'a> {
     pub(crate) host: &'a Host,
     pub(crate) plan: &'a Plan,
     pub(crate) app: &'a AppPlan,
-    pub(crate) sandbox: &'a Sandbox,
+    /// The pod's processes.
+    pub(crate) pids: BorrowedFd<'a>,
+    /// First id of the pod's block.
+    pub(crate) base: u32,
     /// The app's user namespace; `None` only when a test took this wall away.
     pub(crate) user: Option<BorrowedFd<'a>>,
     /// The pod's directory.
@@ -50,12 +53,19 @@ pub(crate) struct Maker<'a> {
     pub(crate) sources: &'a [Option<OwnedFd>],
 }
 
-/// An app's root being made by a child.
+/// An app's root being made by a child, which is killed when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Making {
     pid: u32,
     pidfd: OwnedFd,
     talk: OwnedFd,
+}
+
+impl Drop for Making {
+    fn drop(&mut self) {
+        // Nothing happens to one that was waited for: a pidfd is never another process's.
+        let _ = signal::send(self.pidfd.as_fd(), 9);
+    }
 }
 
 /// An app's root, held open.
@@ -68,6 +78,13 @@ pub(crate) struct Made {
 }
 
 impl Making {
+    /// Gives the child the pod's namespaces that it needs to finish.
+    pub(crate) fn share(&self, shared: &Shared, template: &OwnedFd) -> Result<(), Failure> {
+        let mut fds = vec![template.as_fd(), shared.ipc.as_fd()];
+        fds.extend(shared.net.as_ref().map(AsFd::as_fd));
+        socket::send(&self.talk, &[1], &fds).doing(|| "talk to a set-up child".into())
+    }
+
     /// Waits for the child and takes its namespace.
     pub(crate) fn finish(self, host: &Host, weak: u64) -> Result<Made, Failure> {
         let made = sandbox::hear(&self.talk).and_then(|()| {
@@ -96,23 +113,35 @@ impl Making {
     }
 }
 
+/// Makes what is kept of an app on disk: `apps/NAME/{upper,work}` in the pod's directory, and its
+/// volumes.
+pub(crate) fn make_directories(
+    pod: BorrowedFd<'_>,
+    plan: &Plan,
+    app: &AppPlan,
+) -> Result<(), Failure> {
+    let doing = || format!("make the directories of app `{}`", app.name);
+    let dir = tree::make_dirs(pod, &["apps", app.name.as_str()], 0o700).doing(doing)?;
+    overlay::upper_dirs(dir.as_fd()).doing(doing)?;
+    volume::make_empty(pod, plan, app).doing(doing)
+}
+
 impl Maker<'_> {
     /// First id of the app's slot: its root, as the host sees it.
     fn uid0(&self) -> u32 {
-        idmap::slot_base(self.sandbox.base, self.app.slot)
+        idmap::slot_base(self.base, self.app.slot)
     }
 
     fn weak(&self, switch: u64) -> bool {
         self.plan.weaken & switch != 0
     }
 
-    /// Starts the child.
+    /// Starts the child. The directories must be there.
     pub(crate) fn start(&self) -> Result<Making, Failure> {
-        self.make_directories()?;
         let (ours, theirs) = socket::pair().doing(|| "make a socket pair".into())?;
-        let needs_pidns = !system::proc_takes_pidns(self.sandbox.pids.as_fd());
+        let needs_pidns = !system::proc_takes_pidns(self.pids);
         let clone = if needs_pidns {
-            born_in(self.sandbox.pids.as_fd(), self.cgroup)
+            born_in(self.pids, self.cgroup)
         } else {
             process::clone3(0, self.cgroup)
         };
@@ -124,7 +153,7 @@ impl Maker<'_> {
             }),
             Cloned::Child => {
                 drop(ours);
-                let outcome = self.build(needs_pidns);
+                let outcome = self.build(needs_pidns, &theirs);
                 let _ = socket::send(&theirs, &encode_outcome(&outcome), &[]);
                 // The supervisor opens our namespace, then lets us go.
                 let _ = socket::recv(&theirs, &mut [0u8]);
@@ -133,16 +162,7 @@ impl Maker<'_> {
         }
     }
 
-    /// `apps/NAME/{upper,work}` in the pod's directory, owned by the app's root.
-    fn make_directories(&self) -> Result<(), Failure> {
-        let doing = || format!("make the directories of app `{}`", self.app.name);
-        let app =
-            tree::make_dirs(self.pod, &["apps", self.app.name.as_str()], 0o700).doing(doing)?;
-        overlay::upper_dirs(app.as_fd()).doing(doing)?;
-        volume::make_empty(self).doing(doing)
-    }
-
-    fn build(&self, in_pidns: bool) -> Result<(), Failure> {
+    fn build(&self, in_pidns: bool, talk: &OwnedFd) -> Result<(), Failure> {
         cred::die_with_parent().doing(|| "ask to die with the supervisor".into())?;
         // In the pod's PID namespace our parent shows as 0, whoever it is; init's death ends us.
         if !in_pidns && !self.host.is_parent() {
@@ -153,15 +173,38 @@ impl Maker<'_> {
         let upper = overlay::Upper::open(self.pod, &["apps", self.app.name.as_str()])?;
         self.shift_layers()?;
         let volumes = volume::open_all(self)?;
-        self.enter_template()?;
-        let stage = tree::stage(self.stage_place())?;
+        let stage = tree::stage()?;
         let layers: Vec<BorrowedFd<'_>> = self.layers.iter().map(AsFd::as_fd).collect();
         // Before the mount: an overlay remembers the owner of its top directory from then.
         overlay::copy_top(&layers, &upper, self.uid0())?;
-        let root = overlay::mount(&layers, &upper, &stage, "root")
-            .doing(|| format!("mount the root of app `{}`", self.app.name))?;
-        let tree = Tree::new(root, stage, self.uid0());
-        system::mount_all(self, &tree)?;
+        let places = system::places(self, &stage)?;
+        let below = Some((system::PLACES, places.as_fd()));
+        let doing = || format!("mount the root of app `{}`", self.app.name);
+        // What the kernel lets us mount detached is done while init makes the pod's namespaces.
+        let early = match overlay::detached(&layers, below, &upper).doing(doing)? {
+            Some(root) => {
+                let tree = Tree::new(root, stage.as_fd(), self.uid0());
+                let own = system::mount_own(self, &tree);
+                Some((tree, own.is_ok()))
+            }
+            None => None,
+        };
+        self.enter_shared(talk)?;
+        tree::put_stage(&stage, self.stage_place())?;
+        let (tree, done) = match early {
+            Some(early) => early,
+            None => {
+                let root = overlay::staged(&layers, below, &upper, stage.as_fd(), "root");
+                (
+                    Tree::new(root.doing(doing)?, stage.as_fd(), self.uid0()),
+                    false,
+                )
+            }
+        };
+        if !done {
+            system::mount_own(self, &tree)?;
+        }
+        system::mount_shared(self, &tree)?;
         volume::attach_all(self, &tree, &volumes)?;
         system::mount_files(self, &tree)?;
         if self.app.process.make_cwd {
@@ -189,20 +232,27 @@ impl Maker<'_> {
         Ok(())
     }
 
-    fn enter_template(&self) -> Result<(), Failure> {
+    /// Waits for the pod's namespaces and enters those that an app's mounts live in or show.
+    fn enter_shared(&self, talk: &OwnedFd) -> Result<(), Failure> {
         let doing = || "enter the pod's namespaces".to_owned();
-        if self.weak(weaken::PIVOT) {
-            ns::enter(self.sandbox.ipc.as_fd(), ns::kind::IPC).doing(doing)?;
-            ns::unshare(ns::kind::MOUNT | ns::kind::CGROUP).doing(doing)?;
-            return mount::make_all_private().doing(doing);
-        }
-        if let Some(net) = &self.sandbox.net {
+        let (n, fds) = socket::recv(talk, &mut [0u8]).doing(doing)?;
+        let mut fds = fds.into_iter();
+        let (1, Some(template), Some(ipc)) = (n, fds.next(), fds.next()) else {
+            // No word: the supervisor has given the pod up.
+            process::exit(1)
+        };
+        if let Some(net) = fds.next() {
             ns::enter(net.as_fd(), ns::kind::NET).doing(doing)?;
         }
-        ns::enter(self.sandbox.ipc.as_fd(), ns::kind::IPC).doing(doing)?;
-        ns::enter(self.sandbox.template.as_fd(), ns::kind::MOUNT).doing(doing)?;
+        ns::enter(ipc.as_fd(), ns::kind::IPC).doing(doing)?;
+        let copied = ns::kind::MOUNT | ns::kind::CGROUP;
+        if self.weak(weaken::PIVOT) {
+            ns::unshare(copied).doing(doing)?;
+            return mount::make_all_private().doing(doing);
+        }
+        ns::enter(template.as_fd(), ns::kind::MOUNT).doing(doing)?;
         // The copy is made with the supervisor's credentials: it belongs to no one in the pod.
-        ns::unshare(ns::kind::MOUNT | ns::kind::CGROUP).doing(doing)
+        ns::unshare(copied).doing(doing)
     }
 
     /// Where the stage is mounted: in init's empty root, or (a defence taken away) on the host's.
@@ -215,7 +265,7 @@ impl Maker<'_> {
     }
 
     /// Last flags of the root, then the root becomes `/` and everything else is forgotten.
-    fn seal(&self, tree: &Tree) -> Result<(), Failure> {
+    fn seal(&self, tree: &Tree<'_>) -> Result<(), Failure> {
         let doing = || format!("close the root of app `{}`", self.app.name);
         let mut set = attr::NODEV;
         if self.app.walls.no_new_privs && !self.weak(weaken::NO_NEW_PRIVS) {

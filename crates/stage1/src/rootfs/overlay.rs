@@ -57,7 +57,10 @@ pub(super) fn copy_top(layers: &[BorrowedFd<'_>], upper: &Upper, uid0: u32) -> R
     .doing(doing)
 }
 
-/// Mounts an overlay, detached. `layers` are mounts, topmost first.
+/// A directory of the stage that lies below all layers: its name there, and itself.
+pub(super) type Below<'a> = Option<(&'a str, BorrowedFd<'a>)>;
+
+/// Mounts an overlay, detached. `layers` are mounts, topmost first. The stage must be attached.
 ///
 /// Since 6.13 layers are named by descriptor, since 6.15 they may be detached; on older kernels
 /// they are attached below `stage` first and named by path. Either way the host's paths show
@@ -65,12 +68,24 @@ pub(super) fn copy_top(layers: &[BorrowedFd<'_>], upper: &Upper, uid0: u32) -> R
 pub(super) fn mount(
     layers: &[BorrowedFd<'_>],
     upper: &Upper,
-    stage: &OwnedFd,
+    stage: BorrowedFd<'_>,
     name: &str,
 ) -> io::Result<OwnedFd> {
-    match by_descriptor(layers, upper) {
-        Err(e) if refused_descriptors(&e) => by_path(layers, upper, stage, name),
-        result => result,
+    match detached(layers, None, upper)? {
+        Some(made) => Ok(made),
+        None => staged(layers, None, upper, stage, name),
+    }
+}
+
+/// The newer half of [`mount`], which needs no stage; `None` where the kernel refuses it.
+pub(super) fn detached(
+    layers: &[BorrowedFd<'_>],
+    below: Below<'_>,
+    upper: &Upper,
+) -> io::Result<Option<OwnedFd>> {
+    match by_descriptor(layers, below, upper) {
+        Err(e) if refused_descriptors(&e) => Ok(None),
+        result => result.map(Some),
     }
 }
 
@@ -92,33 +107,46 @@ fn finish(fs: &NewFs) -> io::Result<OwnedFd> {
     fs.mount(mount::PLAIN)
 }
 
-fn by_descriptor(layers: &[BorrowedFd<'_>], upper: &Upper) -> io::Result<OwnedFd> {
+fn by_descriptor(
+    layers: &[BorrowedFd<'_>],
+    below: Below<'_>,
+    upper: &Upper,
+) -> io::Result<OwnedFd> {
     let fs = begin()?;
-    for layer in layers {
-        fs.set_fd(c"lowerdir+", *layer)?;
+    for layer in layers.iter().copied().chain(below.map(|(_, fd)| fd)) {
+        fs.set_fd(c"lowerdir+", layer)?;
     }
     fs.set_fd(c"upperdir", upper.upper.as_fd())?;
     fs.set_fd(c"workdir", upper.work.as_fd())?;
     finish(&fs)
 }
 
-fn by_path(
+/// The older half of [`mount`].
+pub(super) fn staged(
     layers: &[BorrowedFd<'_>],
+    below: Below<'_>,
     upper: &Upper,
-    stage: &OwnedFd,
+    stage: BorrowedFd<'_>,
     name: &str,
 ) -> io::Result<OwnedFd> {
     let place = stage_dir(stage, name)?;
     rustix::process::fchdir(&place)?;
     let mut lower = String::new();
     for (n, layer) in layers.iter().enumerate() {
-        mount::attach(layer, stage_dir(&place, &n.to_string())?)?;
+        mount::attach(layer, stage_dir(place.as_fd(), &n.to_string())?)?;
         if n > 0 {
             lower.push(':');
         }
         lower.push_str(&n.to_string());
     }
-    mount::attach(&upper.tree, stage_dir(&place, "u")?)?;
+    if let Some((name, _)) = below {
+        if !lower.is_empty() {
+            lower.push(':');
+        }
+        lower.push_str("../");
+        lower.push_str(name);
+    }
+    mount::attach(&upper.tree, stage_dir(place.as_fd(), "u")?)?;
     let fs = begin()?;
     fs.set(c"lowerdir", &lower)?
         .set(c"upperdir", "u/upper")?

@@ -25,23 +25,57 @@ pub(super) fn proc_takes_pidns(pids: BorrowedFd<'_>) -> bool {
         .is_ok()
 }
 
-/// Mounts /proc, /sys and /dev with what belongs below them, masked as the walls say.
-pub(super) fn mount_all(maker: &Maker<'_>, tree: &Tree) -> Result<(), Failure> {
-    let at = |name: &'static str| move || format!("mount `/{name}`");
-    proc(maker, tree).doing(at("proc"))?;
-    sys(maker, tree).doing(at("sys"))?;
-    let null = dev(maker, tree).doing(at("dev"))?;
+/// Name on the stage of the directory that [`places`] makes.
+pub(super) const PLACES: &str = "below";
+
+/// The places of the system's own mounts, as a layer below the image's: what an image lacks of
+/// them is there without being written to the app's upper on disk at every start.
+pub(super) fn places(maker: &Maker<'_>, stage: &OwnedFd) -> Result<OwnedFd, Failure> {
+    let doing = || "make the places of the system's mounts".to_owned();
+    let uid0 = maker.uid0();
+    let make = |dir: &OwnedFd, name: &str| {
+        rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o755))?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let made = rustix::fs::openat(dir, name, flags, Mode::empty())?;
+        chown(made.as_fd(), uid0, uid0).map(|()| made)
+    };
+    let top = make(stage, PLACES).doing(doing)?;
+    for name in ["proc", "sys", "dev"] {
+        make(&top, name).doing(doing)?;
+    }
+    let etc = make(&top, "etc").doing(doing)?;
+    for (name, _) in files(maker) {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&etc, name, flags, Mode::from_raw_mode(0o644));
+        chown(file.doing(doing)?.as_fd(), uid0, uid0).doing(doing)?;
+    }
+    Ok(top)
+}
+
+/// Mounts /proc, and /dev with what belongs below it: what needs nothing of the pod but its
+/// processes.
+pub(super) fn mount_own(maker: &Maker<'_>, tree: &Tree<'_>) -> Result<(), Failure> {
+    proc(maker, tree).doing(|| "mount `/proc`".into())?;
+    dev(maker, tree).doing(|| "mount `/dev`".into())
+}
+
+/// Mounts the pod's shared memory, /sys and the message queues, which show the calling process's
+/// network and IPC, then masks as the walls say.
+pub(super) fn mount_shared(maker: &Maker<'_>, tree: &Tree<'_>) -> Result<(), Failure> {
+    memory(maker, tree).doing(|| "mount `/dev/shm`".into())?;
+    sys(maker, tree).doing(|| "mount `/sys`".into())?;
+    queues(tree).doing(|| "mount `/dev/mqueue`".into())?;
     if maker.weak(weaken::MASKS) {
         return Ok(());
     }
     read_only(maker, tree)?;
-    mask(maker, tree, &null)
+    mask(maker, tree)
 }
 
-fn proc(maker: &Maker<'_>, tree: &Tree) -> io::Result<()> {
+fn proc(maker: &Maker<'_>, tree: &Tree<'_>) -> io::Result<()> {
     let fs = NewFs::open(c"proc")?;
     // Fails before 6.17; the set-up child is then in the pod's PID namespace itself.
-    let _ = fs.set_fd(c"pidns", maker.sandbox.pids.as_fd());
+    let _ = fs.set_fd(c"pidns", maker.pids);
     if maker.plan.hide_siblings && !maker.weak(weaken::HIDEPID) {
         fs.set(c"hidepid", "ptraceable")?;
     }
@@ -49,15 +83,10 @@ fn proc(maker: &Maker<'_>, tree: &Tree) -> io::Result<()> {
 }
 
 /// The calling process is in the pod's network namespace, whose devices sysfs shows.
-fn sys(maker: &Maker<'_>, tree: &Tree) -> io::Result<()> {
+fn sys(maker: &Maker<'_>, tree: &Tree<'_>) -> io::Result<()> {
     let sys = NewFs::open(c"sysfs")?.mount(inert() | Attr::MOUNT_ATTR_RDONLY)?;
     tree.put(sys, tree.own_dir("sys")?)?;
-    let place = match open_in(
-        tree.root(),
-        "sys/fs/cgroup",
-        OFlags::PATH,
-        ResolveFlags::NO_SYMLINKS,
-    ) {
+    let place = match own(tree, "sys/fs/cgroup") {
         Ok(place) => place,
         // A kernel without cgroups.
         Err(Errno::NOENT) => return Ok(()),
@@ -92,8 +121,8 @@ fn empty(more: Attr) -> io::Result<OwnedFd> {
 }
 
 /// A tmpfs of our own with nodes of our own: never the image's /dev (CVE-2025-31133,
-/// CVE-2026-41579). Gives the null device, for masks.
-fn dev(maker: &Maker<'_>, tree: &Tree) -> io::Result<OwnedFd> {
+/// CVE-2026-41579).
+fn dev(maker: &Maker<'_>, tree: &Tree<'_>) -> io::Result<()> {
     let uid0 = maker.uid0();
     let fs = NewFs::open(c"tmpfs")?;
     fs.set(c"size", &defaults::DEV_BYTES.to_string())?
@@ -119,7 +148,6 @@ fn dev(maker: &Maker<'_>, tree: &Tree) -> io::Result<OwnedFd> {
     };
     mount::set_attr(dev.as_fd(), &change)?;
     tree.put(&dev, tree.own_dir("dev")?)?;
-    let place = |name: &str| open_in(dev.as_fd(), name, OFlags::PATH, ResolveFlags::NO_SYMLINKS);
     let pts = NewFs::open(c"devpts")?;
     pts.set(c"ptmxmode", "0666")?
         .set(c"mode", "0620")?
@@ -127,17 +155,26 @@ fn dev(maker: &Maker<'_>, tree: &Tree) -> io::Result<OwnedFd> {
     pts.set(c"gid", &uid0.saturating_add(5).to_string())?;
     tree.put(
         pts.mount(Attr::MOUNT_ATTR_NOSUID | Attr::MOUNT_ATTR_NOEXEC)?,
-        place("pts")?,
-    )?;
-    tree.put(shared_memory(maker)?, place("shm")?)?;
+        open_in(dev.as_fd(), "pts", OFlags::PATH, ResolveFlags::NO_SYMLINKS)?,
+    )
+}
+
+fn memory(maker: &Maker<'_>, tree: &Tree<'_>) -> io::Result<()> {
+    tree.put(shared_memory(maker)?, own(tree, "dev/shm")?)
+}
+
+fn queues(tree: &Tree<'_>) -> io::Result<()> {
     match NewFs::open(c"mqueue").and_then(|fs| fs.mount(inert())) {
-        Ok(queue) => tree.put(queue, place("mqueue")?)?,
+        Ok(queue) => tree.put(queue, own(tree, "dev/mqueue")?),
         // A kernel without POSIX message queues.
-        Err(e) if e.raw_os_error() == Some(Errno::NODEV.raw_os_error()) => {}
-        Err(error) => return Err(error),
+        Err(e) if e.raw_os_error() == Some(Errno::NODEV.raw_os_error()) => Ok(()),
+        Err(error) => Err(error),
     }
-    let null = open_in(dev.as_fd(), "null", OFlags::PATH, ResolveFlags::NO_SYMLINKS)?;
-    Ok(null)
+}
+
+/// A path of a mount of ours in the tree.
+fn own(tree: &Tree<'_>, path: &str) -> rustix::io::Result<OwnedFd> {
+    open_in(tree.root(), path, OFlags::PATH, ResolveFlags::NO_SYMLINKS)
 }
 
 /// The pod's one shared memory: what an app leaves there has ids no other app can be.
@@ -153,15 +190,15 @@ fn shared_memory(maker: &Maker<'_>) -> io::Result<OwnedFd> {
 }
 
 /// A path of our own mounts below /proc or /sys; `None` when this kernel does not have it.
-fn system_path(tree: &Tree, path: &str) -> Result<Option<OwnedFd>, Failure> {
-    match open_in(tree.root(), path, OFlags::PATH, ResolveFlags::NO_SYMLINKS) {
+fn system_path(tree: &Tree<'_>, path: &str) -> Result<Option<OwnedFd>, Failure> {
+    match own(tree, path) {
         Ok(found) => Ok(Some(found)),
         Err(Errno::NOENT) => Ok(None),
         Err(error) => Err(Failure::new(format!("open `{path}`"), error.to_string())),
     }
 }
 
-fn read_only(maker: &Maker<'_>, tree: &Tree) -> Result<(), Failure> {
+fn read_only(maker: &Maker<'_>, tree: &Tree<'_>) -> Result<(), Failure> {
     for path in &maker.app.walls.read_only_paths {
         let doing = || format!("make `{path}` read-only");
         let Some(place) = system_path(tree, path)? else {
@@ -179,7 +216,8 @@ fn read_only(maker: &Maker<'_>, tree: &Tree) -> Result<(), Failure> {
     Ok(())
 }
 
-fn mask(maker: &Maker<'_>, tree: &Tree, null: &OwnedFd) -> Result<(), Failure> {
+fn mask(maker: &Maker<'_>, tree: &Tree<'_>) -> Result<(), Failure> {
+    let null = own(tree, "dev/null").doing(|| "open the app's `/dev/null`".into())?;
     let doing = || "make an empty directory for masks".to_owned();
     let hidden = empty(Attr::MOUNT_ATTR_RDONLY).doing(doing)?;
     let place = super::tree::stage_dir(tree.stage(), "e").doing(doing)?;
@@ -193,36 +231,44 @@ fn mask(maker: &Maker<'_>, tree: &Tree, null: &OwnedFd) -> Result<(), Failure> {
         let cover = if FileType::from_raw_mode(kind).is_dir() {
             mount::clone_tree(&hidden, false).doing(doing)?
         } else {
-            tree.copy(null).doing(doing)?
+            tree.copy(&null).doing(doing)?
         };
         tree.put(cover, place).doing(doing)?;
     }
     Ok(())
 }
 
-/// Generated /etc files, read-only, from a file system of their own.
-pub(super) fn mount_files(maker: &Maker<'_>, tree: &Tree) -> Result<(), Failure> {
-    let hostname = format!("{}\n", maker.plan.hostname).into_bytes();
-    let files = [
-        ("hostname", Some(hostname.as_slice())),
-        ("hosts", maker.plan.hosts.as_ref().map(|b| b.0.as_slice())),
+/// The generated files below /etc. A volume of the user at this very place wins.
+fn files(maker: &Maker<'_>) -> Vec<(&'static str, Vec<u8>)> {
+    let plan = maker.plan;
+    let given = |bytes: &Option<rkt_spec::codec::Bytes>| bytes.as_ref().map(|b| b.0.clone());
+    let all = [
         (
-            "resolv.conf",
-            maker.plan.resolv_conf.as_ref().map(|b| b.0.as_slice()),
+            "hostname",
+            Some(format!("{}\n", plan.hostname).into_bytes()),
         ),
+        ("hosts", given(&plan.hosts)),
+        ("resolv.conf", given(&plan.resolv_conf)),
     ];
-    for (name, content) in files {
-        let Some(content) = content else { continue };
+    let taken = |name: &str| {
         let target = format!("/etc/{name}");
-        // A volume of the user at this very place wins.
-        if maker.app.mounts.iter().any(|m| m.target == target) {
-            continue;
-        }
+        maker.app.mounts.iter().any(|m| m.target == target)
+    };
+    all.into_iter()
+        .filter_map(|(name, content)| Some((name, content?)))
+        .filter(|(name, _)| !taken(name))
+        .collect()
+}
+
+/// Mounts the generated files, read-only, from a file system of their own.
+pub(super) fn mount_files(maker: &Maker<'_>, tree: &Tree<'_>) -> Result<(), Failure> {
+    for (name, content) in files(maker) {
+        let target = format!("/etc/{name}");
         let doing = || format!("write `{target}`");
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let file = rustix::fs::openat(tree.stage(), name, flags, Mode::from_raw_mode(0o644));
         let file = file.doing(doing)?;
-        rustix::io::write(&file, content).doing(doing)?;
+        rustix::io::write(&file, &content).doing(doing)?;
         chown(file.as_fd(), maker.uid0(), maker.uid0()).doing(doing)?;
         let source = rustix::fs::openat(
             tree.stage(),

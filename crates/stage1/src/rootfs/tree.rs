@@ -19,30 +19,33 @@ pub(super) enum Kind {
 /// The app's root, detached as long as the kernel can attach to a detached mount (6.15), then
 /// below the stage.
 #[derive(Debug)]
-pub(super) struct Tree {
+pub(super) struct Tree<'a> {
     root: OwnedFd,
-    stage: OwnedFd,
+    stage: BorrowedFd<'a>,
     staged: Cell<bool>,
     owner: u32,
 }
 
-/// A writable tmpfs of the set-up child's own, on the empty root's place for it.
-pub(super) fn stage(place: &str) -> Result<OwnedFd, Failure> {
-    let doing = || "make a stage for the app's root".to_owned();
-    let stage = NewFs::open(c"tmpfs")
+/// A writable tmpfs of the set-up child's own, not attached anywhere yet.
+pub(super) fn stage() -> Result<OwnedFd, Failure> {
+    NewFs::open(c"tmpfs")
         .and_then(|fs| {
             fs.set(c"size", "64k")?
                 .set(c"mode", "0700")?
                 .mount(mount::PLAIN)
         })
-        .doing(doing)?;
+        .doing(|| "make a stage for the app's root".into())
+}
+
+/// Attaches the stage: on the empty root's place for it.
+pub(super) fn put_stage(stage: &OwnedFd, place: &str) -> Result<(), Failure> {
+    let doing = || "make a stage for the app's root".to_owned();
     let place = rustix::fs::openat(CWD, place, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
-    mount::attach(&stage, place.doing(doing)?).doing(doing)?;
-    Ok(stage)
+    mount::attach(stage, place.doing(doing)?).doing(doing)
 }
 
 /// Makes a directory on the stage and opens it.
-pub(super) fn stage_dir(stage: &OwnedFd, name: &str) -> rustix::io::Result<OwnedFd> {
+pub(super) fn stage_dir(stage: BorrowedFd<'_>, name: &str) -> rustix::io::Result<OwnedFd> {
     rustix::fs::mkdirat(stage, name, Mode::RWXU)?;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(stage, name, flags, Mode::empty())
@@ -71,8 +74,8 @@ pub(super) fn chown(fd: BorrowedFd<'_>, uid: u32, gid: u32) -> rustix::io::Resul
     rustix::fs::chownat(fd, "", uid, gid, AtFlags::EMPTY_PATH)
 }
 
-impl Tree {
-    pub(super) fn new(root: OwnedFd, stage: OwnedFd, owner: u32) -> Self {
+impl<'a> Tree<'a> {
+    pub(super) fn new(root: OwnedFd, stage: BorrowedFd<'a>, owner: u32) -> Self {
         Self {
             root,
             stage,
@@ -85,8 +88,8 @@ impl Tree {
         self.root.as_fd()
     }
 
-    pub(super) fn stage(&self) -> &OwnedFd {
-        &self.stage
+    pub(super) fn stage(&self) -> BorrowedFd<'a> {
+        self.stage
     }
 
     /// Mounts on a place of the tree. Where the kernel cannot mount on a detached tree, the tree
@@ -211,7 +214,7 @@ impl Tree {
     /// Leaves the tree on the stage, for a root without pivot (test builds only).
     pub(super) fn put_on_stage(&self) -> io::Result<()> {
         if !self.staged.get() {
-            mount::attach(&self.root, stage_dir(&self.stage, "r")?)?;
+            mount::attach(&self.root, stage_dir(self.stage, "r")?)?;
             self.staged.set(true);
         }
         Ok(())

@@ -8,7 +8,7 @@ use crate::users::Holder;
 use rkt_isolate::idmap;
 use rkt_spec::plan::{AppPlan, MountPlan, Owner, Plan, VolumeKind, VolumePlan};
 use rkt_sys::mount::{self, Change, attr};
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Mode};
 use rustix::io::Errno;
 
@@ -73,28 +73,24 @@ pub(super) enum Ready {
     Over(Upper),
 }
 
-fn of<'a>(maker: &'a Maker<'_>, mount: &MountPlan) -> Result<&'a VolumePlan, Failure> {
-    maker
-        .plan
-        .volumes
-        .get(mount.volume as usize)
-        .ok_or_else(|| {
-            Failure::new(
-                format!("mount `{}`", mount.target),
-                "the plan has no such volume",
-            )
-        })
+fn of<'a>(plan: &'a Plan, mount: &MountPlan) -> Result<&'a VolumePlan, Failure> {
+    plan.volumes.get(mount.volume as usize).ok_or_else(|| {
+        Failure::new(
+            format!("mount `{}`", mount.target),
+            "the plan has no such volume",
+        )
+    })
 }
 
 /// Makes the directories of the app's empty and image volumes.
-pub(super) fn make_empty(maker: &Maker<'_>) -> Result<(), Failure> {
-    for mount in &maker.app.mounts {
-        let volume = of(maker, mount)?;
+pub(super) fn make_empty(pod: BorrowedFd<'_>, plan: &Plan, app: &AppPlan) -> Result<(), Failure> {
+    for mount in &app.mounts {
+        let volume = of(plan, mount)?;
         let doing = || format!("make volume `{}`", volume.name);
         match volume.kind {
             VolumeKind::Host => {}
             VolumeKind::Empty => {
-                let parent = tree::make_dirs(maker.pod, &["volumes"], 0o700).doing(doing)?;
+                let parent = tree::make_dirs(pod, &["volumes"], 0o700).doing(doing)?;
                 match rustix::fs::mkdirat(&parent, volume.name.as_str(), Mode::RWXU) {
                     // Another app of the pod has made it.
                     Err(Errno::EXIST) => continue,
@@ -109,13 +105,8 @@ pub(super) fn make_empty(maker: &Maker<'_>) -> Result<(), Failure> {
                     .doing(doing)?;
             }
             VolumeKind::Image => {
-                let names = [
-                    "apps",
-                    maker.app.name.as_str(),
-                    "volumes",
-                    volume.name.as_str(),
-                ];
-                let dir = tree::make_dirs(maker.pod, &names, 0o700).doing(doing)?;
+                let names = ["apps", app.name.as_str(), "volumes", volume.name.as_str()];
+                let dir = tree::make_dirs(pod, &names, 0o700).doing(doing)?;
                 overlay::upper_dirs(dir.as_fd()).doing(doing)?;
             }
         }
@@ -134,7 +125,7 @@ pub(super) fn open_all(maker: &Maker<'_>) -> Result<Vec<Ready>, Failure> {
 }
 
 fn open(maker: &Maker<'_>, mount: &MountPlan) -> Result<Ready, Failure> {
-    let volume = of(maker, mount)?;
+    let volume = of(maker.plan, mount)?;
     let doing = || format!("open volume `{}`", volume.name);
     let (tree, map) = match volume.kind {
         VolumeKind::Image => {
@@ -187,9 +178,13 @@ fn refused(volume: &VolumePlan, error: &std::io::Error) -> Failure {
 }
 
 /// Attaches the volumes, parents before children, each at its place inside the app's root.
-pub(super) fn attach_all(maker: &Maker<'_>, tree: &Tree, ready: &[Ready]) -> Result<(), Failure> {
+pub(super) fn attach_all(
+    maker: &Maker<'_>,
+    tree: &Tree<'_>,
+    ready: &[Ready],
+) -> Result<(), Failure> {
     for (mount, ready) in maker.app.mounts.iter().zip(ready) {
-        let volume = of(maker, mount)?;
+        let volume = of(maker.plan, mount)?;
         let doing = || format!("mount volume `{}` at `{}`", volume.name, mount.target);
         let kind = match volume.kind {
             VolumeKind::Host if !volume.directory => Kind::File,
@@ -211,7 +206,7 @@ pub(super) fn attach_all(maker: &Maker<'_>, tree: &Tree, ready: &[Ready]) -> Res
 /// there without copying a file, and stay writable under a read-only root.
 fn over_image(
     uid0: u32,
-    tree: &Tree,
+    tree: &Tree<'_>,
     upper: &Upper,
     place: &OwnedFd,
     read_only: bool,
