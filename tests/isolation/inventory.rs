@@ -260,15 +260,20 @@ fn launchers_are_out_of_reach() {
 }
 
 #[test]
-fn nothing_changes_when_the_pod_is_entered_and_stopped() {
+fn nothing_changes_when_the_pod_is_entered_restarted_and_stopped() {
     let Some(rkt) = Rkt::needs(&[]) else { return };
     let pod = two(&rkt);
     let sampler = Sampler::start(&pod);
     for _ in 0..10 {
         pod.enter(Some("red"), &["/rkt-probe", "who"]).ok();
         pod.enter(Some("blue"), &["/rkt-probe", "who"]).ok();
+        rkt.rkt(&["app", "restart", &pod.uuid, "--force"]).ok();
     }
-    is_walled(&pod.app("red"), DEFAULT);
+    let (red, blue) = (pod.app("red"), pod.app("blue"));
+    is_walled(&red, DEFAULT);
+    is_walled(&blue, DEFAULT);
+    assert_eq!(red.capabilities("CapPrm"), DEFAULT);
+    assert_eq!(blue.capabilities("CapPrm"), 0, "another user holds none");
     is_powerless(&pod.init());
     pod.stop().ok();
     let (samples, wrong) = sampler.end();

@@ -1,5 +1,6 @@
 //! How pods end: in order, by force, and by accident.
 
 mod accidents;
+mod restarting;
 mod stopping;
 mod streams;

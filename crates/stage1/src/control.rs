@@ -7,7 +7,7 @@ use crate::error::Failure;
 use crate::host::SETUP_DEADLINE;
 use crate::launcher::{Child, What};
 use crate::stdio::{Given, set_size};
-use crate::supervise::{Supervisor, owner};
+use crate::supervise::{Answer, Supervisor, owner};
 use rkt_pod::control::{Connection, Listener, Reply, Request};
 use rkt_spec::plan::{Process, SLOT_IDS};
 use rkt_stage2::Mode;
@@ -170,6 +170,21 @@ impl Server {
                 Reply::Done
             }
             Ok(Some((
+                Request::Restart {
+                    app,
+                    force,
+                    grace_ms,
+                },
+                _,
+            ))) => {
+                let begun = find(supervisor, app.as_str())
+                    .and_then(|at| supervisor.restart(at, id, force, grace_ms));
+                match begun {
+                    Ok(()) => return,
+                    Err(failure) => failed(failure),
+                }
+            }
+            Ok(Some((
                 Request::Signal {
                     app,
                     signal: number,
@@ -252,6 +267,20 @@ impl Server {
         };
         client.entered = None;
         if client.connection.send_reply(&reply, &[]).is_err() {
+            self.drop_client(id);
+        }
+    }
+
+    /// Tells a client how its restart went.
+    pub(crate) fn answer(&mut self, (id, outcome): Answer) {
+        let reply = match outcome {
+            Ok(pid) => Reply::Entered { pid },
+            Err(failure) => failed(failure),
+        };
+        let sent = self
+            .client(id)
+            .map(|client| client.connection.send_reply(&reply, &[]).is_ok());
+        if sent == Some(false) {
             self.drop_client(id);
         }
     }

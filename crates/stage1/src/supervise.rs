@@ -22,8 +22,11 @@ use rustix::fd::{AsFd, OwnedFd};
 use std::ffi::OsStr;
 use std::time::{Duration, Instant};
 
+mod again;
 mod output;
 mod poll;
+
+pub(crate) use again::Answer;
 
 const HUP: i32 = 1;
 const INT: i32 = 2;
@@ -42,6 +45,10 @@ pub(crate) struct Running {
     /// When a line without an end is written to the log anyway.
     flush_at: Option<Instant>,
     started: bool,
+    /// Clients who wait for it to run once more.
+    again: Vec<u64>,
+    /// How often the kernel had killed one of its processes for want of memory, by the last end.
+    ooms: u64,
 }
 
 /// The whole state of a supervisor.
@@ -55,6 +62,7 @@ pub(crate) struct Supervisor {
     input: Input,
     pub(crate) stopping: bool,
     exit: Option<u8>,
+    answers: Vec<Answer>,
 }
 
 /// What became ready.
@@ -122,6 +130,7 @@ impl Supervisor {
             input: Input::default(),
             stopping: false,
             exit: None,
+            answers: vec![],
         })
     }
 
@@ -211,6 +220,8 @@ impl Supervisor {
                 kill_at: None,
                 flush_at: None,
                 started: false,
+                again: vec![],
+                ooms: 0,
             });
         }
         self.pod.make(&self.host, &self.plan, inherited)?;
@@ -283,6 +294,10 @@ impl Supervisor {
             }
             self.pass_deadlines();
             server.pass_deadlines(self);
+            self.start_ended();
+            for answer in self.take_answers() {
+                server.answer(answer);
+            }
             // The last change is written with the end of the pod.
             if self.running.iter().any(|r| r.child.is_some()) {
                 self.save();
@@ -435,7 +450,9 @@ impl Supervisor {
         if app.cgroup.populated() != Some(false) {
             let _ = app.cgroup.kill();
         }
-        let oom = app.cgroup.counters().oom_kills.unwrap_or(0);
+        let ooms = app.cgroup.counters().oom_kills.unwrap_or(0);
+        let oom = ooms.saturating_sub(running.ooms);
+        running.ooms = ooms;
         self.drain(n);
         let name = self.plan.apps.get(n).map(|a| a.name.clone());
         if let Some(one) = name.and_then(|name| self.status.change_app(&name)) {
@@ -448,6 +465,10 @@ impl Supervisor {
             if oom > 0 {
                 one.reason = format!("the kernel killed {oom} of its processes for want of memory");
             }
+        }
+        // Asked for: its end is no failure.
+        if self.wants_again(n) && !self.stopping {
+            return;
         }
         if ended.status() != 0 {
             // The first app that fails gives the pod its status, and the others their leave.

@@ -11,6 +11,7 @@
 //!   Stop              ->       Done at once; end of file when the pod has ended
 //!   Enter [3 pipes]   ->       Entered{pid} [pty master, with tty]
 //!                              ... Exited{status, signal}
+//!   Restart           ->       Entered{pid} when the app's program runs again
 //!   anything          ->       Failed
 //! ```
 //! A connection that closes takes the process it entered with it. Nothing inside a pod
@@ -68,6 +69,15 @@ pub enum Request {
         app: Option<AppName>,
         /// Linux number, 1..=64.
         signal: u8,
+    },
+    /// End an app's processes and start its program again, in the same walls and files.
+    Restart {
+        /// Which app; one that has ended is just started.
+        app: AppName,
+        /// Kill at once.
+        force: bool,
+        /// Milliseconds from the stop signal to SIGKILL; `None` is the app's own.
+        grace_ms: Option<u32>,
     },
 }
 
@@ -166,6 +176,16 @@ impl Record for Request {
                 app.put(out);
                 signal.put(out);
             }
+            Self::Restart {
+                app,
+                force,
+                grace_ms,
+            } => {
+                4u8.put(out);
+                app.put(out);
+                force.put(out);
+                grace_ms.put(out);
+            }
         }
     }
 
@@ -186,6 +206,11 @@ impl Record for Request {
             3 => Self::Signal {
                 app: Record::take(from)?,
                 signal: Record::take(from)?,
+            },
+            4 => Self::Restart {
+                app: Record::take(from)?,
+                force: Record::take(from)?,
+                grace_ms: Record::take(from)?,
             },
             tag => return Err(unknown("control request", tag)),
         })

@@ -4,6 +4,7 @@
 //! 126 and 127 for a program that cannot be executed or found, 254 for wrong use and for
 //! failures of every other verb.
 
+mod app;
 mod ask;
 mod cat_manifest;
 mod doctor;
@@ -69,6 +70,12 @@ pub(crate) const VERBS: &[Verb] = &[
         "Run a program in an app, confined like the app",
         enter::run,
     ),
+    verb(
+        "app",
+        &[],
+        "Restart an app of a pod while the others go on",
+        app::run,
+    ),
     verb("stop", &[], "Stop pods", stop::run),
     verb("rm", &[], "Remove stopped pods", rm::run),
     verb("gc", &[], "Remove what old pods left", gc::run),
@@ -110,6 +117,13 @@ pub(crate) const VERBS: &[Verb] = &[
     ),
     verb("version", &[], "Print the version", version::run),
     verb("help", &[], "Print help about rkt or a verb", help::run),
+    Verb {
+        name: "restart",
+        aliases: &[],
+        prefix: &["restart"],
+        about: "",
+        run: app::run,
+    },
     Verb {
         name: "images",
         aliases: &[],
@@ -159,11 +173,11 @@ pub(crate) fn dispatch(argv: Vec<OsString>) -> Result<u8, Failure> {
 }
 
 /// The words for a verb that stood at `at`: its prefix, what stood before it, what stood behind.
-/// `image` and `system` have verbs of their own, which come before any option.
+/// `app`, `image` and `system` have verbs of their own, which come before any option.
 fn reorder(verb: &Verb, mut argv: Vec<OsString>, at: usize) -> Vec<OsString> {
     let mut behind = argv.split_off(at).into_iter().skip(1).peekable();
     let mut words: Vec<OsString> = verb.prefix.iter().map(OsString::from).collect();
-    if matches!(verb.name, "image" | "system") {
+    if matches!(verb.name, "image" | "system" | "app") {
         words.extend(behind.next_if(|word| !word.to_string_lossy().starts_with('-')));
     }
     words.extend(argv);
