@@ -10,6 +10,7 @@
 pub mod aci;
 pub mod attack;
 pub mod command;
+pub mod cosign;
 pub mod eyes;
 pub mod gpg;
 pub mod host;

@@ -5,6 +5,7 @@ mod commands;
 mod content;
 mod equality;
 mod hostile;
+mod policy;
 mod safety;
 mod sources;
 mod store;

@@ -3,7 +3,7 @@
 use crate::args::Configs;
 use crate::embedded;
 use rkt_stage0::request::InsecureOptions;
-use rkt_store::{FetchOptions, Insecure, KeyDirs, LayerProgram, Platform};
+use rkt_store::{FetchOptions, Insecure, KeyDirs, LayerProgram, Platform, Policies};
 use std::env;
 use std::path::PathBuf;
 
@@ -42,6 +42,7 @@ pub(crate) fn options(
         .collect();
     options.network.credentials.docker_config = credentials();
     options.keys = KeyDirs(configs.dirs());
+    options.policies = Policies::read(&configs.dirs())?;
     Ok(options)
 }
 

@@ -22,7 +22,7 @@ use crate::reference::Reference;
 use crate::registry::Registry;
 use crate::source::{Candidate, Source};
 use crate::store::Store;
-use crate::trust::Proof;
+use crate::trust::{self, Proof};
 pub(crate) use interrupt::Interrupt;
 use rkt_spec::Digest;
 use std::path::Path;
@@ -241,6 +241,8 @@ fn fetch(
     let dir = store.dir();
     let source = source(reference, options, dir, events)?;
     let candidate = source.candidate(&options.platform)?;
+    // Before the first layer: what nobody accepts is not fetched.
+    let proof = trust::judge(reference, &candidate.stamp, None, options, events)?;
     for note in &candidate.notes {
         events(Event::Message(note));
     }
@@ -270,6 +272,7 @@ fn fetch(
     }
     interrupt.check()?;
     let mut record = record(&candidate, size);
+    record.proof = proof;
     record.chains = chains.into_iter().map(|c| c.digest().clone()).collect();
     let known = Record::path(dir, &candidate.id).exists();
     record.write(dir)?;

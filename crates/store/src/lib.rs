@@ -51,4 +51,4 @@ pub use reference::{Assumed, HUB, Reference};
 pub use store::{
     GcReport, GcRules, History, OpenMode, Part, Store, Usage, Verdict, Verifier, tree_bytes,
 };
-pub use trust::{Key, KeyDirs, KeyFile, Proof, Reach, Trusted};
+pub use trust::{Key, KeyDirs, KeyFile, Policies, Proof, Reach, Trusted};

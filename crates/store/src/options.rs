@@ -2,7 +2,7 @@
 
 use crate::layer::Limits;
 use crate::platform::Platform;
-use crate::trust::KeyDirs;
+use crate::trust::{KeyDirs, Policies};
 use rkt_spec::image::ImageConfig;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -187,6 +187,8 @@ pub struct FetchOptions {
     pub parallel: usize,
     /// Keys that may sign App Container Images.
     pub keys: KeyDirs,
+    /// What images of registries and files have to show.
+    pub policies: Policies,
     /// Where keys that a page offers over HTTPS are kept and trusted without a look, when nobody
     /// is trusted for the name yet; `None` is never.
     pub keys_from_https: Option<KeyDirs>,
@@ -205,6 +207,7 @@ impl FetchOptions {
             stop_signals: Vec::new(),
             parallel: 4,
             keys: KeyDirs::default(),
+            policies: Policies::default(),
             keys_from_https: None,
         }
     }

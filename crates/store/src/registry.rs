@@ -12,6 +12,7 @@ mod http;
 mod proxy;
 mod refusal;
 mod secrets;
+mod signatures;
 mod tls;
 mod tries;
 pub(crate) mod web;

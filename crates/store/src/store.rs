@@ -121,7 +121,7 @@ impl Store {
             Record::touch(&self.dir, &image.id);
             image.last_used = disk::now();
         }
-        trust::admit(image, options)
+        trust::admit(self, reference, image, options, events)
     }
 
     /// All images, sorted by their first name, those without a name last.

@@ -223,9 +223,9 @@ pub(crate) fn say_bytes(bytes: &[u8]) {
     let _ = out.write_all(bytes).and_then(|()| out.flush());
 }
 
-/// Says what was proved about an image that is an App Container Image.
+/// Says what was proved about an image.
 pub(crate) fn note_proof(globals: &crate::args::Globals, image: &rkt_store::Image) {
-    if image.aci.is_some() && !globals.quiet {
+    if !globals.quiet {
         note(&format!("image: {} {}", image.title(), image.proof));
     }
 }

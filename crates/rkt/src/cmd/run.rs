@@ -70,7 +70,9 @@ pub(super) fn run(words: Vec<OsString>) -> Result<u8, Failure> {
 
 fn options(run: &Run) -> Result<FetchOptions, Failure> {
     let request = &run.request;
-    let mut options = registry::options(request.insecure, &run.configs)?;
+    // By way of stage0: in this verb, 254 could be an app's own status.
+    let mut options =
+        registry::options(request.insecure, &run.configs).map_err(rkt_stage0::Error::from)?;
     options.keys_from_https = run.trust_keys_from_https.then(|| run.configs.own_keys());
     options.limits = run.limits;
     options.policy = policy(request.pull);

@@ -161,7 +161,7 @@ pub(super) fn base64_encode(bytes: &[u8]) -> String {
 }
 
 /// RFC 4648, padding optional; `None` for anything else.
-fn base64_decode(text: &str) -> Option<Vec<u8>> {
+pub(super) fn base64_decode(text: &str) -> Option<Vec<u8>> {
     let text = text.trim_end_matches('=');
     let mut out = Vec::with_capacity(text.len() * 3 / 4);
     let (mut bits, mut count) = (0_u32, 0_u32);
