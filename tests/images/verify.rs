@@ -190,3 +190,53 @@ fn an_index_that_was_changed_with_its_record_is_found() {
     }
     rkt.rkt(&["image", "verify", &id]).ok();
 }
+
+/// Where EROFS cannot be mounted a layer is a directory tree: each file of it is compared.
+#[test]
+fn damage_in_a_directory_tree_is_found() {
+    let Some(rkt) = Rkt::needs(&[]) else { return };
+    let name = image().write(&rkt.file("layout")).reference();
+    rkt.run(&["--layers=directory", &name, "--", "exit", "0"])
+        .ok();
+    rkt.rkt(&["image", "verify", &name]).ok();
+    let chains = fs::read_dir(rkt.data().join("chains/sha256")).unwrap();
+    let trees: Vec<PathBuf> = chains.map(|c| c.unwrap().path().join("tree")).collect();
+    let base = trees.iter().find(|t| t.join("big").exists()).unwrap();
+    let says = |words: &str| {
+        rkt.rkt(&["image", "verify", &name])
+            .ends_with(1)
+            .is_one_clear_error()
+            .says(words);
+    };
+    let time = |path: &Path| fs::metadata(path).unwrap().modified().unwrap();
+    let big = base.join("big");
+    let was = time(&big);
+    flip(&big, 150_000);
+    // As a disk does it: the time stays.
+    fs::File::options()
+        .write(true)
+        .open(&big)
+        .unwrap()
+        .set_modified(was)
+        .unwrap();
+    says("tree/big`: byte 150000 is not what the layer has");
+    flip(&big, 150_000);
+    fs::File::options()
+        .write(true)
+        .open(&big)
+        .unwrap()
+        .set_modified(was)
+        .unwrap();
+    rkt.rkt(&["image", "verify", &name]).ok();
+    std::os::unix::fs::chown(&big, Some(7), None).unwrap();
+    says("tree/big`: its kind, mode, owner, size or time is another");
+    std::os::unix::fs::chown(&big, Some(0), None).unwrap();
+    let etc = base.join("etc");
+    let was = time(&etc);
+    fs::write(etc.join("more"), "").unwrap();
+    says("tree/etc/more`: the layer has no such thing");
+    fs::remove_file(etc.join("more")).unwrap();
+    fs::remove_file(etc.join("passwd")).unwrap();
+    fs::File::open(&etc).unwrap().set_modified(was).unwrap();
+    says("tree/etc/passwd`: it is not there");
+}

@@ -4,7 +4,10 @@
 //! opened below the root without following any link, names are created exclusively, and
 //! attributes are set on what was created and never on what a link points to.
 
+mod compare;
 mod file;
+
+pub(crate) use compare::differences;
 
 use crate::erofs::{self, Index, Inode, kind, major_minor};
 use crate::error::{Doing, Error, Kind, Result};

@@ -15,6 +15,7 @@ use crate::error::{Doing, Kind, Result};
 use crate::options::LayerProgram;
 use rkt_spec::Digest;
 use rustix::fd::AsFd;
+use rustix::fs::{Mode, OFlags};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -239,6 +240,15 @@ impl<'a> Checker<'a> {
         ] {
             if let Some(problem) = self.differs(&at.join(name), file)? {
                 all.push(damage(name, problem));
+            }
+        }
+        // A tree is compared with an index that is right, or not at all.
+        if all.is_empty() && std::fs::symlink_metadata(at.join("tree")).is_ok() {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let tree = rustix::fs::open(at.join("tree"), flags, Mode::empty())?;
+            for (path, problem) in crate::directory::differences(self.store, id, tree.as_fd())? {
+                let name = Path::new("tree").join(path);
+                all.push(damage(&name.to_string_lossy(), problem));
             }
         }
         Ok(all)
