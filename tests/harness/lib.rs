@@ -20,7 +20,9 @@ pub mod need;
 pub mod pod;
 pub mod registry;
 pub mod rkt;
+pub mod slow;
 pub mod tar;
+pub mod tls;
 pub mod web;
 
 pub use command::Done;

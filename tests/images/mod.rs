@@ -6,6 +6,8 @@ mod content;
 mod equality;
 mod hostile;
 mod policy;
+mod registries;
+mod resume;
 mod safety;
 mod sources;
 mod store;

@@ -16,6 +16,8 @@ pub(crate) struct Failure {
     doing: String,
     because: Vec<String>,
     hint: Option<String>,
+    /// The signal that was the cause: whoever sent it expects us to end by it.
+    signal: Option<u8>,
 }
 
 impl Failure {
@@ -26,6 +28,7 @@ impl Failure {
             doing: doing.into(),
             because: Vec::new(),
             hint: None,
+            signal: None,
         }
     }
 
@@ -52,9 +55,25 @@ impl Failure {
     }
 
     fn outside_run(error: rkt_stage0::Error) -> Self {
+        let status = match error.signal() {
+            Some(_) => error.status(),
+            None => USAGE,
+        };
         Self {
-            status: USAGE,
+            status,
             ..error.into()
+        }
+    }
+
+    /// Ends the process by the signal that was the cause, if one was: a shell that waits for us
+    /// then knows that its own user wanted to stop.
+    pub(crate) fn end_by_signal(&self) {
+        use rustix::process::{Signal, getpid, kill_process};
+        if let Some(signal) = self
+            .signal
+            .and_then(|n| Signal::from_named_raw(i32::from(n)))
+        {
+            let _ = kill_process(getpid(), signal);
         }
     }
 
@@ -72,6 +91,7 @@ impl From<rkt_stage0::Error> for Failure {
             doing: error.doing().to_owned(),
             because: error.because().map(str::to_owned).collect(),
             hint: error.remedy().map(str::to_owned),
+            signal: error.signal(),
         }
     }
 }

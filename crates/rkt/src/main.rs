@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         Ok(status) => ExitCode::from(status),
         Err(failure) => {
             failure.print();
+            failure.end_by_signal();
             ExitCode::from(failure.status)
         }
     }

@@ -17,6 +17,7 @@ struct Inner {
     lines: Vec<String>,
     hint: Option<String>,
     status: u8,
+    signal: Option<u8>,
 }
 
 impl Error {
@@ -26,6 +27,7 @@ impl Error {
             lines: vec![because.into()],
             hint: None,
             status: RKT,
+            signal: None,
         }))
     }
 
@@ -72,9 +74,14 @@ impl Error {
         self.0.hint.as_deref()
     }
 
-    /// Exit status that the failure ends with: [`RKT`] or [`USAGE`].
+    /// Exit status that the failure ends with: [`RKT`], [`USAGE`], or 128 and a signal.
     pub fn status(&self) -> u8 {
         self.0.status
+    }
+
+    /// The signal that asked to stop, when that was the cause.
+    pub fn signal(&self) -> Option<u8> {
+        self.0.signal
     }
 
     fn told<'a>(
@@ -90,6 +97,7 @@ impl Error {
             lines,
             hint: hint.map(str::to_owned),
             status: RKT,
+            signal: None,
         }))
     }
 }
@@ -108,7 +116,12 @@ impl std::error::Error for Error {}
 
 impl From<rkt_store::Error> for Error {
     fn from(error: rkt_store::Error) -> Self {
-        Self::told(error.doing(), error.because(), error.remedy())
+        let mut told = Self::told(error.doing(), error.because(), error.remedy());
+        if let Some(signal) = error.signal() {
+            told.0.status = 128_u8.saturating_add(signal);
+            told.0.signal = Some(signal);
+        }
+        told
     }
 }
 

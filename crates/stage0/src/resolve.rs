@@ -3,7 +3,7 @@
 use crate::error::{Doing, Error};
 use crate::merge::{ImageFacts, needs_accounts};
 use crate::request::{AppRequest, Pull, RunRequest};
-use rkt_store::{Events, FetchOptions, HUB, Image, Kind, PullPolicy, Reference, Store, Trusted};
+use rkt_store::{Events, FetchOptions, Image, Kind, PullPolicy, Reference, Store, Trusted};
 
 /// An app's image, found.
 #[derive(Debug, Clone)]
@@ -61,7 +61,8 @@ fn fetch(
     events: Events<'_>,
 ) -> Result<Resolved, (Kind, Error)> {
     let plain = |e: rkt_store::Error| (e.kind(), e.into());
-    let reference = Reference::parse(&app.image, HUB).map_err(plain)?;
+    let default = options.network.registries.default_registry();
+    let reference = Reference::parse(&app.image, default).map_err(plain)?;
     let image = store.resolve(&reference, options, events).map_err(plain)?;
     let facts = ImageFacts {
         id: image.public_id(),

@@ -55,6 +55,7 @@ struct Inner {
     doing: Vec<String>,
     because: String,
     hint: Option<String>,
+    signal: Option<u8>,
 }
 
 impl Error {
@@ -65,7 +66,20 @@ impl Error {
             doing: Vec::new(),
             because: because.into(),
             hint: None,
+            signal: None,
         }))
+    }
+
+    /// The end of a work that a signal stopped.
+    pub(crate) fn stopped_by(signal: u8, because: impl Into<String>) -> Self {
+        let mut error = Self::new(Kind::Interrupted, because);
+        error.0.signal = Some(signal);
+        error
+    }
+
+    /// The signal that asked to stop; its sender expects status 128 and its number.
+    pub fn signal(&self) -> Option<u8> {
+        self.0.signal
     }
 
     /// Adds what the caller was doing; call it from the inside out.

@@ -34,6 +34,13 @@ pub enum Event<'a> {
         /// Bytes to transfer, as the source says.
         bytes: Option<u64>,
     },
+    /// The beginning of a layer is here since an earlier fetch.
+    LayerResumed {
+        /// Which.
+        layer: &'a Digest,
+        /// Bytes that need not be fetched again.
+        from: u64,
+    },
     /// A layer flows; at most some ten times a second.
     LayerProgress {
         /// Which.

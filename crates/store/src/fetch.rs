@@ -2,10 +2,12 @@
 //!
 //! Asks the store first (two small files), then the source; streams the layers that are missing
 //! through `layer`, several at a time; writes the records last. Whatever breaks on the way
-//! leaves whole layers and unnamed files in `tmp`, and gc takes both.
+//! leaves whole layers, the first bytes of others (`partial`) and unnamed files in `tmp`: the
+//! next fetch goes on with the first two, and gc takes all three.
 
 mod interrupt;
 mod layers;
+pub(crate) mod partial;
 
 use crate::aci;
 use crate::blob;
@@ -36,6 +38,14 @@ pub(crate) fn resolve(
     let reference = reference.absolute()?;
     let name = reference.canonical();
     let what = || format!("find image `{name}`");
+    if reference.assumed().registry
+        && let Reference::Registry(assumed) = &reference
+    {
+        events(Event::Message(&format!(
+            "no registry was named, so `{}` is asked: {name}",
+            assumed.registry
+        )));
+    }
     if matches!(
         reference,
         Reference::AciFile(_) | Reference::AciUrl(_) | Reference::App(_)
@@ -158,9 +168,8 @@ fn still_good(
             events(Event::Resolving {
                 reference: &known.image.name,
             });
-            Registry::new(name, &options.network, events)
-                .current()?
-                .map(|d| d.to_string())
+            let registry = Registry::new(name, &options.network, events)?;
+            Some(registry.current()?.to_string())
         }
         Reference::Builtin(name) => Some(builtin::stamp(find_builtin(options, name)?)),
         _ => local::stamp(reference)?,
@@ -219,7 +228,7 @@ fn source<'a>(
 ) -> Result<Box<dyn Source + 'a>> {
     let stamp = local::stamp(reference)?.unwrap_or_default();
     match reference {
-        Reference::Registry(name) => Ok(Box::new(Registry::new(name, &options.network, events))),
+        Reference::Registry(name) => Ok(Box::new(Registry::new(name, &options.network, events)?)),
         Reference::Layout(name) => local::layout(name, stamp),
         Reference::OciArchive(name) => local::oci_archive(name, stamp, scratch, events),
         Reference::DockerArchive(name) => local::docker_archive(name, stamp, scratch, events),

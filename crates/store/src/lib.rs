@@ -14,6 +14,7 @@ mod archive;
 mod blob;
 mod builtin;
 mod config;
+mod credentials;
 pub mod directory;
 pub mod discovery;
 mod disk;
@@ -25,12 +26,14 @@ mod fetch;
 pub mod image;
 pub mod layer;
 mod local;
+pub mod login;
 mod manifest;
 pub mod mounts;
 mod oci;
 pub mod options;
 pub mod platform;
 pub mod reference;
+pub mod registries;
 mod registry;
 mod source;
 pub mod store;
@@ -48,6 +51,7 @@ pub use options::{
 };
 pub use platform::Platform;
 pub use reference::{Assumed, HUB, Reference};
+pub use registries::Registries;
 pub use store::{
     GcReport, GcRules, History, OpenMode, Part, Store, Usage, Verdict, Verifier, tree_bytes,
 };

@@ -59,6 +59,8 @@ pub(crate) struct Blob {
     pub(crate) media_type: String,
     pub(crate) digest: Digest,
     pub(crate) size: u64,
+    /// Where else it is said to be; empty nearly always.
+    pub(crate) urls: Vec<String>,
 }
 
 /// One line of an index.
@@ -99,6 +101,8 @@ struct RawDescriptor {
     digest: String,
     size: i64,
     #[serde(default)]
+    urls: Option<Vec<String>>,
+    #[serde(default)]
     platform: Option<RawPlatform>,
     #[serde(default)]
     annotations: Option<BTreeMap<String, String>>,
@@ -127,6 +131,7 @@ impl Blob {
             digest: Digest::new(&raw.digest)?,
             size: u64::try_from(raw.size)
                 .map_err(|_| corrupt(format!("blob `{}` has a negative size", raw.digest)))?,
+            urls: raw.urls.clone().unwrap_or_default(),
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::layer::Limits;
 use crate::platform::Platform;
+use crate::registries::Registries;
 use crate::trust::{KeyDirs, Policies};
 use rkt_spec::image::ImageConfig;
 use std::collections::BTreeMap;
@@ -114,6 +115,8 @@ pub struct Network {
     pub cert_dirs: Vec<PathBuf>,
     /// PEM files of roots instead of the system's; empty for the system's.
     pub roots: Vec<PathBuf>,
+    /// Mirrors, and what else the user has decided by registry.
+    pub registries: Registries,
     /// Time limits.
     pub patience: Patience,
     /// `resolv.conf` to follow.
@@ -134,6 +137,7 @@ impl Default for Network {
                 PathBuf::from("/etc/containers/certs.d"),
             ],
             roots: Vec::new(),
+            registries: Registries::default(),
             patience: Patience::default(),
             resolv_conf: PathBuf::from("/etc/resolv.conf"),
             hosts: PathBuf::from("/etc/hosts"),

@@ -5,6 +5,8 @@
 mod app;
 mod grammar;
 
+pub(crate) use grammar::check_place;
+
 use crate::error::Result;
 use rkt_spec::Digest;
 use std::fmt;

@@ -21,6 +21,27 @@ pub(crate) trait Source: Sync {
 
     /// Streams one layer as it is, compressed or not. The caller checks size and digest.
     fn stream(&self, layer: &Layer, sink: &mut dyn Write) -> Result<()>;
+
+    /// The place that answers gives wrong bytes; whether there is another one to ask.
+    fn distrust(&self) -> bool {
+        false
+    }
+
+    /// Whether a layer takes time, and [`Source::stream_from`] can begin in its middle.
+    fn resumes(&self) -> bool {
+        false
+    }
+
+    /// As [`Source::stream`], without the first `from` bytes.
+    fn stream_from(&self, layer: &Layer, from: u64, sink: &mut dyn Write) -> Result<()> {
+        match from {
+            0 => self.stream(layer, sink),
+            _ => Err(Error::new(
+                Kind::System,
+                "this source gives its layers only as a whole",
+            )),
+        }
+    }
 }
 
 /// An image that a source has, checked but for its layers.
@@ -51,6 +72,8 @@ pub(crate) struct Layer {
     pub(crate) size: Option<u64>,
     /// Path in an archive; empty elsewhere.
     pub(crate) path: String,
+    /// Addresses outside the registry, for layers that must not be in one.
+    pub(crate) urls: Vec<String>,
 }
 
 /// Small documents of a source, each checked against its digest and size.
@@ -198,6 +221,9 @@ pub(crate) fn assemble(
         .map(|layer| (Some(layer.digest.clone()), Some(layer.size), String::new()))
         .collect();
     let mut candidate = candidate_of(bytes, layers, stamp, platform).doing(what)?;
+    for (layer, blob) in candidate.layers.iter_mut().zip(chosen.manifest.layers) {
+        layer.urls = blob.urls;
+    }
     candidate.manifest = Some(chosen.digest.clone());
     candidate.blobs.push((chosen.digest, chosen.bytes));
     Ok(candidate)
@@ -258,6 +284,7 @@ pub(crate) fn candidate_of(
                 blob,
                 size,
                 path,
+                urls: Vec::new(),
             })
             .collect(),
         notes: read.notes,

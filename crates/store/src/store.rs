@@ -9,6 +9,7 @@
 //! refs/NAME                 one record a name
 //! pins/HEX                  images that gc keeps however long nobody used them
 //! forgotten/HEX.json        records of removed images, until gc sees that no pod needs them
+//! partial/sha256/HEX        the first bytes of a compressed layer whose fetch broke
 //! locks/, tmp/
 //! ```
 //!

@@ -48,6 +48,15 @@ pub fn next(fd: BorrowedFd<'_>) -> io::Result<Option<i32>> {
     }
 }
 
+/// Whether a signal is ignored, as `nohup` leaves SIGHUP.
+pub fn is_ignored(signal: i32) -> bool {
+    // SAFETY: an all-zero sigaction is a valid value; the call below fills it.
+    let mut old: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: no new action is read; `old` is alive and ours.
+    let done = unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut old) };
+    done == 0 && old.sa_sigaction == libc::SIG_IGN
+}
+
 /// Gives every signal its default action: execve keeps what is ignored. No allocation.
 pub fn default_all() {
     for signal in 1..=64 {

@@ -1,7 +1,7 @@
 //! `rkt fetch IMAGE..`: bring images into the store; prints the id of each.
 
 use crate::args::limits::limits;
-use crate::args::{self, Globals};
+use crate::args::{self, Format, Globals};
 use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::registry;
@@ -9,7 +9,8 @@ use clap::Parser;
 use rkt_stage0::request::Pull;
 use rkt_stage0::resolve::policy;
 use rkt_store::layer::Limits;
-use rkt_store::{HUB, OpenMode, Reference, Store};
+use rkt_store::{OpenMode, Reference, Store};
+use serde_json::json;
 use std::ffi::OsString;
 
 /// Bring images into the store and print the id of each
@@ -19,7 +20,7 @@ struct Fetch {
     #[arg(
         required = true,
         value_name = "IMAGE",
-        help = "docker://NAME[:TAG], oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE, builtin:NAME, FILE.aci, https://HOST/FILE.aci, aci:NAME[:VERSION][,LABEL=VALUE]"
+        help = "docker://NAME[:TAG|@DIGEST], NAME of the default registry, oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE, builtin:NAME, FILE.aci, https://HOST/FILE.aci, aci:NAME[:VERSION][,LABEL=VALUE]"
     )]
     images: Vec<String>,
     /// When to ask the source: new, never, update
@@ -42,6 +43,9 @@ struct Fetch {
     /// Print whole ids (always done; the original's option)
     #[arg(long, hide = true)]
     full: bool,
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
     #[command(flatten)]
     globals: Globals,
 }
@@ -58,11 +62,28 @@ pub(super) fn run(words: Vec<OsString>) -> Result<u8, Failure> {
     options.platform = registry::platform(asked.os.as_deref(), asked.arch.as_deref())?;
     let store = Store::open(&asked.globals.dir, OpenMode::Use)?;
     let progress = Progress::new(asked.globals.quiet, asked.globals.debug);
+    let mut images = Vec::new();
     for name in &asked.images {
-        let reference = Reference::parse(name, HUB)?;
+        let reference = Reference::parse(name, options.network.registries.default_registry())?;
         let image = store.resolve(&reference, &options, &|event| progress.event(event))?;
         super::note_proof(&asked.globals, &image);
-        super::say(&format!("{}\n", image.public_id()));
+        let value = json!({
+            "id": image.public_id(),
+            "name": image.name,
+            "manifest": image.manifest.as_ref().map(ToString::to_string),
+            "os": image.config.os,
+            "arch": image.config.architecture,
+            "layers": image.layers.len(),
+            "size": image.bytes,
+        });
+        match asked.format {
+            Format::Table => super::say(&format!("{}\n", image.public_id())),
+            Format::Json => super::say(&super::json(&value, Format::Json)?),
+            Format::JsonPretty => images.push(value),
+        }
+    }
+    if asked.format == Format::JsonPretty {
+        super::say(&super::json(&images, asked.format)?);
     }
     Ok(0)
 }

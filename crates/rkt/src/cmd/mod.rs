@@ -6,6 +6,7 @@
 
 mod app;
 mod ask;
+mod auth;
 mod cat_manifest;
 mod doctor;
 mod enter;
@@ -110,6 +111,12 @@ pub(crate) const VERBS: &[Verb] = &[
         trust::run,
     ),
     verb(
+        "auth",
+        &[],
+        "Log in to registries, and out again",
+        auth::run,
+    ),
+    verb(
         "doctor",
         &[],
         "Tell what this host can and cannot give",
@@ -151,6 +158,20 @@ pub(crate) const VERBS: &[Verb] = &[
         prefix: &["export"],
         about: "",
         run: image::run,
+    },
+    Verb {
+        name: "login",
+        aliases: &[],
+        prefix: &["login"],
+        about: "",
+        run: auth::run,
+    },
+    Verb {
+        name: "logout",
+        aliases: &[],
+        prefix: &["logout"],
+        about: "",
+        run: auth::run,
     },
     Verb {
         name: "rmi",

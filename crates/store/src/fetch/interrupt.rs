@@ -4,7 +4,7 @@
 //! thread waits for one and breaks the connections, so that the fetch ends as after any other
 //! failure. Before and after, nothing is half done and a signal does what it always does.
 
-use crate::error::{Doing, Error, Kind, Result};
+use crate::error::{Doing, Error, Result};
 use rkt_sys::signal::{self, Mask};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::pipe::PipeFlags;
@@ -78,11 +78,9 @@ impl Interrupt {
         if !self.take() {
             return Ok(());
         }
-        let number = self.got.load(Ordering::Relaxed);
-        let name = u8::try_from(number).map_or_else(|_| number.to_string(), rkt_spec::signal::name);
-        Err(
-            Error::new(Kind::Interrupted, format!("it was stopped by {name}"))
-                .hint("whole layers are kept: the next fetch goes on with the others"),
-        )
+        let number = u8::try_from(self.got.load(Ordering::Relaxed)).unwrap_or(u8::MAX);
+        let because = format!("it was stopped by {}", rkt_spec::signal::name(number));
+        Err(Error::stopped_by(number, because)
+            .hint("what has come is kept: the next fetch goes on from there"))
     }
 }

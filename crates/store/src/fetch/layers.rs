@@ -1,6 +1,7 @@
 //! The layers of one image, several at a time, each once.
 
 use super::interrupt::Interrupt;
+use super::partial::Partial;
 use crate::blob::Hasher;
 use crate::disk;
 use crate::error::{Doing, Error, Kind, Result};
@@ -147,25 +148,93 @@ impl Work<'_> {
             layer: &layer.diff,
             bytes: layer.size,
         });
-        let mut gauge = Gauge {
-            layer,
-            writer: Writer::start(self.dir, &self.options.layer_program, &self.options.limits)?,
-            hasher: layer.blob.as_ref().map(|b| Hasher::new(b.algorithm())),
-            bytes: 0,
-            told: Instant::now(),
-            events: self.events,
-            stop: &self.stop,
+        let info = loop {
+            let Broken { error, old } = match self.read(layer) {
+                Ok(info) => break info,
+                Err(broken) => broken,
+            };
+            let what = match is_about_bytes(&error) {
+                // A power cut may have spoilt it; its file is gone now.
+                true if old => "what an earlier fetch left of it is of no use",
+                true if self.source.distrust() => "a mirror gives something else",
+                _ => return Err(error),
+            };
+            (self.events)(Event::Message(&format!(
+                "layer `{}`: {what}: {}; beginning anew",
+                layer.diff.short(),
+                error.because()
+            )));
         };
-        self.source.stream(layer, &mut gauge)?;
-        let info = gauge.finish()?;
-        if info.diff_id != layer.diff {
-            return Err(wrong_diff(&info.diff_id, &layer.diff));
-        }
         if let Some(blob) = &layer.blob {
             remember(self.dir, blob, &layer.diff)?;
         }
         (self.events)(Event::LayerDone { layer: &layer.diff });
         Ok((info.tar_bytes, true))
+    }
+
+    /// Reads a layer from what is left of it, if anything is, and from its source.
+    fn read(&self, layer: &Layer) -> Result<layer::LayerInfo, Broken> {
+        let partial = match (&layer.blob, layer.size) {
+            (Some(blob), Some(size)) if self.source.resumes() => {
+                Partial::open(self.dir, blob, size)
+            }
+            _ => None,
+        };
+        let from = partial.as_ref().map_or(0, Partial::bytes);
+        let whole = |error| Broken {
+            error,
+            old: from > 0,
+        };
+        let mut gauge = Gauge {
+            layer,
+            writer: Writer::start(self.dir, &self.options.layer_program, &self.options.limits)
+                .map_err(whole)?,
+            hasher: layer.blob.as_ref().map(|b| Hasher::new(b.algorithm())),
+            bytes: 0,
+            told: Instant::now(),
+            events: self.events,
+            stop: &self.stop,
+            partial: None,
+        };
+        let result = self.fill(&mut gauge, partial);
+        let partial = gauge.partial.take();
+        let result = result.and_then(|()| gauge.finish()).and_then(|info| {
+            if info.diff_id == layer.diff {
+                Ok(info)
+            } else {
+                Err(wrong_diff(&info.diff_id, &layer.diff))
+            }
+        });
+        // Kept only for what a later try may bring to its end.
+        if let Some(partial) = partial
+            && result.as_ref().map_or_else(is_about_bytes, |_| true)
+        {
+            partial.remove();
+        }
+        result.map_err(whole)
+    }
+
+    fn fill(&self, gauge: &mut Gauge<'_>, partial: Option<Partial>) -> Result<()> {
+        let layer = gauge.layer;
+        let Some(mut partial) = partial else {
+            return self.source.stream(layer, gauge);
+        };
+        if partial.bytes() > 0 {
+            (self.events)(Event::LayerResumed {
+                layer: &layer.diff,
+                from: partial.bytes(),
+            });
+            // Old bytes come so fast that they would be no picture of the way.
+            let events = std::mem::replace(&mut gauge.events, &|_| {});
+            let replayed = partial.replay(gauge);
+            gauge.events = events;
+            gauge.partial = Some(partial);
+            replayed?;
+        } else {
+            gauge.partial = Some(partial);
+        }
+        let from = gauge.bytes;
+        self.source.stream_from(layer, from, gauge)
     }
 
     /// Waits until nobody else fetches this layer. The lock ends with the process.
@@ -199,6 +268,20 @@ impl Work<'_> {
     }
 }
 
+/// Why a layer did not come, and whether bytes of an earlier fetch had a part in it.
+struct Broken {
+    error: Error,
+    old: bool,
+}
+
+/// Whether the bytes themselves are to blame, so that the same bytes lead nowhere.
+fn is_about_bytes(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        Kind::Corrupt | Kind::Unsupported | Kind::TooLarge
+    )
+}
+
 /// Never shown: the first failure, or the signal, is.
 fn stopped() -> Error {
     Error::new(Kind::Interrupted, "another layer failed")
@@ -220,6 +303,8 @@ struct Gauge<'a> {
     told: Instant,
     events: Events<'a>,
     stop: &'a AtomicBool,
+    /// Takes the bytes that a later fetch need not ask for again.
+    partial: Option<Partial>,
 }
 
 /// Time between two events of one layer.
@@ -257,6 +342,13 @@ impl Write for Gauge<'_> {
         self.writer.write_all(bytes)?;
         if let Some(hasher) = &mut self.hasher {
             hasher.update(bytes);
+        }
+        // A full disk may still have room for the layer itself.
+        if let Some(partial) = &mut self.partial
+            && !partial.append(bytes)
+            && let Some(partial) = self.partial.take()
+        {
+            partial.remove();
         }
         self.bytes += u64::try_from(bytes.len()).unwrap_or(0);
         if self.told.elapsed() >= PACE {

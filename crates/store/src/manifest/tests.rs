@@ -93,6 +93,7 @@ fn index(platforms: &[Option<&str>]) -> Vec<Entry> {
                 media_type: OCI_MANIFEST.into(),
                 digest: Digest::new(&d(u8::try_from(i).unwrap())).unwrap(),
                 size: 1,
+                urls: Vec::new(),
             },
             platform: platform.map(|p| Platform::parse(p).unwrap()),
             special: false,

@@ -139,6 +139,22 @@ fn registry(text: &str, default_registry: &str, typed: Typed) -> Result<Registry
     })
 }
 
+/// `host[:port][/path]` of a configuration, in its one form.
+pub(crate) fn check_place(text: &str) -> Result<String> {
+    let (host, path) = match text.split_once('/') {
+        Some((host, path)) => (host, Some(path)),
+        None => (text, None),
+    };
+    let host = canonical_host(host)?;
+    match path {
+        None => Ok(host),
+        Some(path) => {
+            check_repository(path)?;
+            Ok(format!("{host}/{path}"))
+        }
+    }
+}
+
 /// `host[:port]` in lower case, the Hub's three names as one.
 fn canonical_host(text: &str) -> Result<String> {
     let lower = text.to_ascii_lowercase();

@@ -6,10 +6,9 @@
 
 use super::address::{Address, Scheme};
 use super::challenge::{self, Challenge};
-use super::http::{Answer, Ask, Http};
-use super::secrets::{self, Found, base64_encode};
+use super::http::{Answer, Ask, Http, read_document};
 use crate::blob::SMALL;
-use crate::disk;
+use crate::credentials::{self, Found, base64_encode};
 use crate::error::{Doing, Error, Kind, Result};
 use crate::options::Secret;
 use crate::reference::RegistryName;
@@ -134,6 +133,12 @@ impl Auth {
         Ok(())
     }
 
+    /// Whether the registry wanted to see something of us.
+    pub(super) fn has_shown(&self) -> bool {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.pass.is_some()
+    }
+
     /// The error for a final 401.
     pub(super) fn denied(&self) -> Error {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -142,28 +147,37 @@ impl Auth {
 
     fn refused(&self, found: &Option<Found>) -> Error {
         let registry = &self.name.registry;
-        let place = &self.name.repository;
+        let place = match self.name.repository.as_str() {
+            "" => registry,
+            repository => repository,
+        };
         match found {
-            Some(Found { secret: Some(_), .. }) => Error::new(
+            Some(Found {
+                secret: Some(_), ..
+            }) => Error::new(
                 Kind::Unauthorized,
                 format!("`{registry}` does not take our user and password for `{place}`"),
             ),
-            Some(Found { program: true, .. }) => Error::new(
+            Some(Found {
+                trouble: Some(trouble),
+                ..
+            }) => Error::new(
                 Kind::Unauthorized,
-                format!("`{registry}` wants a login for `{place}`, and docker's configuration keeps it in a credential program"),
-            )
-            .hint("rkt reads only the `auths` of docker's `config.json`"),
+                format!("`{registry}` wants a login for `{place}`, and {trouble}"),
+            ),
             _ => Error::new(
                 Kind::Unauthorized,
                 format!("`{place}` does not exist on `{registry}`, or it wants a login"),
             )
-            .hint(format!("check the name; for a private image log in with `docker login {registry}` or `podman login {registry}`")),
+            .hint(format!(
+                "check the name; for a private image log in with `rkt auth login {registry}`"
+            )),
         }
     }
 
     fn secret<'a>(&self, http: &Http, found: &'a mut Option<Found>) -> Result<Option<&'a Secret>> {
         if found.is_none() {
-            *found = Some(secrets::find(&http.network().credentials, &self.name)?);
+            *found = Some(credentials::find(&http.network().credentials, &self.name)?);
         }
         Ok(found.as_ref().and_then(|f| f.secret.as_ref()))
     }
@@ -226,7 +240,7 @@ impl Auth {
                 ),
             ));
         }
-        let bytes = disk::read_limited(answer.body, SMALL)
+        let bytes = read_document(answer.body, SMALL, http.network().patience)
             .doing(|| format!("read a token from `{}`", realm.authority()))?;
         let token: Token = serde_json::from_slice(&bytes).map_err(|_| {
             Error::new(
@@ -264,17 +278,18 @@ impl Auth {
         secret: Option<&Secret>,
     ) -> Result<Answer> {
         let mut scopes: Vec<String> = challenge.params("scope").map(str::to_owned).collect();
-        if scopes.is_empty() {
+        if scopes.is_empty() && !self.name.repository.is_empty() {
             scopes.push(format!("repository:{}:pull", self.name.repository));
         }
         let service = challenge.param("service").unwrap_or("");
+        let joined = scopes.join(" ");
         if let Some(Secret::Identity(token)) = secret {
             may_carry_secret(http, realm)?;
             let form = form(&[
                 ("grant_type", "refresh_token"),
                 ("client_id", "rkt"),
                 ("service", service),
-                ("scope", &scopes.join(" ")),
+                ("scope", &joined),
                 ("refresh_token", token),
             ]);
             return http.send(
@@ -314,7 +329,7 @@ impl Auth {
 
 /// Refuses to show a password where others could read it.
 fn may_carry_secret(http: &Http, to: &Address) -> Result<()> {
-    if to.scheme == Scheme::Https || to.is_loopback() || http.network().insecure.http {
+    if to.scheme == Scheme::Https || http.allows_http(to) {
         return Ok(());
     }
     Err(Error::new(

@@ -7,12 +7,12 @@ use super::address::{Address, Scheme};
 use super::dns::{Dns, Failure};
 use super::{proxy, tls};
 use crate::error::{Error, Kind, Result};
-use crate::options::Network;
+use crate::options::{Network, Patience};
 use std::collections::HashMap;
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 use ureq::Agent;
 use ureq::http::{HeaderMap, Method, Request};
 use ureq::unversioned::transport::DefaultConnector;
@@ -61,11 +61,14 @@ impl Answer {
         Some(whole.split(';').next()?.trim().to_ascii_lowercase())
     }
 
-    /// Seconds of `Retry-After`; dates are not read.
+    /// The pause of `Retry-After`: seconds, or a date (RFC 9110, 10.2.3).
     pub(super) fn retry_after(&self) -> Option<Duration> {
-        Some(Duration::from_secs(
-            self.header("retry-after")?.trim().parse().ok()?,
-        ))
+        let text = self.header("retry-after")?.trim();
+        if let Ok(seconds) = text.parse() {
+            return Some(Duration::from_secs(seconds));
+        }
+        let then = httpdate::parse_http_date(text).ok()?;
+        Some(then.duration_since(SystemTime::now()).unwrap_or_default())
     }
 }
 
@@ -92,6 +95,13 @@ impl Http {
 
     pub(super) fn network(&self) -> &Network {
         &self.network
+    }
+
+    /// Whether plain HTTP will do for a host: loopback, or the user said so.
+    pub(super) fn allows_http(&self, to: &Address) -> bool {
+        to.is_loopback()
+            || self.network.insecure.http
+            || self.network.registries.is_insecure(&to.authority())
     }
 
     /// Asks, follows redirects, and gives what comes at their end.
@@ -144,7 +154,7 @@ impl Http {
     }
 
     fn send_once(&self, to: &Address, ask: &Ask) -> Result<Answer> {
-        if to.scheme == Scheme::Http && !to.is_loopback() && !self.network.insecure.http {
+        if to.scheme == Scheme::Http && !self.allows_http(to) {
             return Err(Error::new(
                 Kind::Refused,
                 format!(
@@ -152,7 +162,7 @@ impl Http {
                     to.authority()
                 ),
             )
-            .hint("`--insecure-options=http` allows it"));
+            .hint("`--insecure-options=http` allows it, or `insecure = true` for that host in registries.toml"));
         }
         let agent = self.agent(to)?;
         let mut request = Request::builder().method(&ask.method).uri(to.to_string());
@@ -226,6 +236,36 @@ impl Http {
         let agent = Agent::with_parts(config.build(), DefaultConnector::default(), resolver);
         agents.insert(key, agent.clone());
         Ok(agent)
+    }
+}
+
+/// Reads a small answer whole, within the time for an answer.
+///
+/// # Errors
+/// Of the connection; `TooLarge` of this crate when there is more than `limit`.
+pub(super) fn read_document(
+    mut from: impl Read,
+    limit: u64,
+    patience: Patience,
+) -> io::Result<Vec<u8>> {
+    let end = Instant::now() + patience.answer;
+    let mut bytes = Vec::new();
+    let mut buffer = [0_u8; 16 << 10];
+    loop {
+        let n = match from.read(&mut buffer) {
+            Ok(0) => return Ok(bytes),
+            Ok(n) => n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Err(e) => return Err(e),
+        };
+        bytes.extend_from_slice(buffer.get(..n).unwrap_or(&[]));
+        if u64::try_from(bytes.len()).is_ok_and(|n| n > limit) {
+            let because = format!("the answer is larger than {limit} bytes");
+            return Err(Error::new(Kind::TooLarge, because).into());
+        }
+        if Instant::now() > end {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
     }
 }
 

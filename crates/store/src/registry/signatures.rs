@@ -3,7 +3,8 @@
 //! Each of its layers is a payload that was signed; the signature is an annotation. Nothing of it
 //! is believed here.
 
-use super::{Registry, secrets};
+use super::Registry;
+use crate::credentials;
 use crate::error::{Doing, Error, Kind, Result};
 use crate::manifest::Blob;
 use crate::source::Documents;
@@ -56,7 +57,7 @@ impl Registry<'_> {
         let mut claims = Vec::new();
         for layer in manifest.layers.into_iter().take(MOST) {
             let signature = layer.annotations.get(SIGNATURE).map(|s| s.trim());
-            let Some(signature) = signature.and_then(secrets::base64_decode) else {
+            let Some(signature) = signature.and_then(credentials::base64_decode) else {
                 continue;
             };
             if layer.media_type != PAYLOAD || layer.size > MAX_PAYLOAD {
@@ -66,6 +67,7 @@ impl Registry<'_> {
                 media_type: layer.media_type,
                 digest: layer.digest,
                 size: layer.size,
+                urls: Vec::new(),
             })?;
             claims.push(Claim { payload, signature });
         }

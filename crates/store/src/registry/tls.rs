@@ -16,7 +16,7 @@ pub(super) fn config(network: &Network, host: &Address) -> Result<TlsConfig> {
     let builder = TlsConfig::builder()
         .provider(TlsProvider::Rustls)
         .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()));
-    if network.insecure.tls {
+    if network.insecure.tls || network.registries.is_insecure(&host.authority()) {
         return Ok(builder.disable_verification(true).build());
     }
     let mut roots = roots(network)?;

@@ -93,6 +93,9 @@ pub(super) fn run(store: &Store, rules: &GcRules<'_>, run_dir: &Path) -> Result<
     }
     if !rules.dry_run {
         report.files += layer::sweep(dir)?;
+        let (files, bytes) = crate::fetch::partial::sweep(dir)?;
+        report.files += files;
+        report.bytes += bytes;
     }
     sweep.files(&marks, &mut report)?;
     if !rules.dry_run {

@@ -210,7 +210,7 @@ pub(crate) fn judge(
                     untrusted("wants a signature, and this name was given on this host")
                 })?,
             };
-            let claims = Registry::new(name, &options.network, events).signatures(&digest)?;
+            let claims = Registry::new(name, &options.network, events)?.signatures(&digest)?;
             for claim in &claims {
                 let vouches =
                     |k: &&Key| k.vouches(&claim.payload, &claim.signature, &place, &digest);

@@ -31,6 +31,8 @@ pub struct Reply {
     pub cut: Option<usize>,
     /// Sends nothing more after so many bytes of the body, and keeps the connection.
     pub stall: Option<usize>,
+    /// Sends a few bytes, waits so long, and so on.
+    pub drip: Option<Duration>,
 }
 
 impl Reply {
@@ -210,6 +212,14 @@ fn serve(stream: TcpStream, log: &Mutex<Vec<Request>>, handler: &Handler) {
         }
         if request.method == "HEAD" {
             continue;
+        }
+        if let Some(pause) = reply.drip {
+            for few in reply.body.chunks(16) {
+                if stream.write_all(few).is_err() {
+                    return;
+                }
+                std::thread::sleep(pause);
+            }
         }
         let end = reply
             .cut

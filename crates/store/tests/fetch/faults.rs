@@ -256,7 +256,7 @@ fn a_busy_registry_is_asked_again_when_it_says_so() {
     let shelf = Shelf::of("latest", &three_layers());
     let fake = Fake::start(move |r| match r.nth {
         1 => Reply::error(429, "TOOMANYREQUESTS").with("retry-after", "0"),
-        2 => Reply::new(503, ""),
+        2 => Reply::new(503, "").with("retry-after", "Fri, 31 Dec 1999 23:59:59 GMT"),
         _ => shelf.answer(r),
     });
     lab.resolve(&fake.name("x")).unwrap();

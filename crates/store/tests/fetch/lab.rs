@@ -65,6 +65,7 @@ impl Lab {
                     ..
                 } => "using source".to_owned(),
                 Event::LayerStart { .. } => "start".to_owned(),
+                Event::LayerResumed { from, .. } => format!("resumed {from}"),
                 Event::LayerDone { .. } => "done".to_owned(),
                 Event::LayerExists { .. } => "exists".to_owned(),
                 Event::Message(text) => format!("message {text}"),

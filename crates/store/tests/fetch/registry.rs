@@ -247,7 +247,10 @@ fn passwords_go_to_the_token_service_only() {
     *port.lock().unwrap() = fake.address.port();
     let error = lab.resolve(&fake.name("x")).unwrap_err();
     assert_eq!(error.kind(), Kind::Unauthorized);
-    assert!(error.remedy().unwrap().contains("docker login"), "{error}");
+    assert!(
+        error.remedy().unwrap().contains("rkt auth login"),
+        "{error}"
+    );
     lab.assert_nothing_half_done();
 
     std::fs::write(

@@ -26,7 +26,7 @@ fn builtin(revision: &str, content: &'static [u8]) -> Builtin {
 }
 
 /// A gc that keeps all images.
-fn gc(store: &Store, in_use: &[Digest], run_dir: &Path) -> rkt_store::Result<GcReport> {
+pub fn gc(store: &Store, in_use: &[Digest], run_dir: &Path) -> rkt_store::Result<GcReport> {
     let rules = GcRules {
         in_use: &|| Ok(in_use.to_vec()),
         unused_for: None,

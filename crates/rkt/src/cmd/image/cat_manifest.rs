@@ -3,7 +3,7 @@
 use super::list::value;
 use crate::args::{Format, Globals};
 use crate::failure::Failure;
-use rkt_store::{HUB, Image, OpenMode, Store};
+use rkt_store::{Image, OpenMode, Store};
 
 /// Words of `rkt image cat-manifest`.
 #[derive(Debug, clap::Args)]
@@ -27,7 +27,9 @@ pub(super) struct CatManifest {
 
 pub(super) fn run(asked: &CatManifest) -> Result<u8, Failure> {
     let store = Store::open(&asked.globals.dir, OpenMode::Look)?;
-    let image = store.find(&asked.image, HUB)?;
+    let registries = crate::registry::registries(&asked.globals.configs)?;
+    let default = registries.default_registry();
+    let image = store.find(&asked.image, default)?;
     // What an App Container Image says about itself is its manifest, as the original prints it.
     let manifest = match (&image.aci, &image.manifest) {
         (Some(_), Some(manifest)) => Some(store.manifest_json(manifest)?),

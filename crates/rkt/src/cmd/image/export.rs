@@ -5,7 +5,7 @@ use crate::args::Globals;
 use crate::failure::Failure;
 use clap::ValueEnum;
 use rkt_store::export::Form;
-use rkt_store::{HUB, Image, OpenMode, Store};
+use rkt_store::{Image, OpenMode, Store};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufWriter, IsTerminal, Write};
@@ -42,7 +42,9 @@ enum Shape {
 
 pub(super) fn run(asked: &Export) -> Result<u8, Failure> {
     let store = Store::open(&asked.globals.dir, OpenMode::Use)?;
-    let image = store.find(&asked.image, HUB)?;
+    let registries = crate::registry::registries(&asked.globals.configs)?;
+    let default = registries.default_registry();
+    let image = store.find(&asked.image, default)?;
     let form = match asked.format {
         Some(Shape::Oci) => Form::Oci,
         Some(Shape::Docker) => Form::Docker,

@@ -4,7 +4,7 @@ use crate::args::{Format, Globals};
 use crate::columns;
 use crate::failure::{Failure, printable};
 use crate::view::time;
-use rkt_store::{HUB, History, OpenMode, Store};
+use rkt_store::{History, OpenMode, Store};
 use serde_json::json;
 
 /// Longest command in a table, in characters.
@@ -31,7 +31,9 @@ pub(super) struct Words {
 
 pub(super) fn run(asked: &Words) -> Result<u8, Failure> {
     let store = Store::open(&asked.globals.dir, OpenMode::Look)?;
-    let image = store.find(&asked.image, HUB)?;
+    let registries = crate::registry::registries(&asked.globals.configs)?;
+    let default = registries.default_registry();
+    let image = store.find(&asked.image, default)?;
     let mut steps = store.history(&image)?;
     steps.reverse();
     let text = match asked.format {

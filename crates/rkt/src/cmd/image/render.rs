@@ -6,7 +6,7 @@
 use super::{cat_manifest, place};
 use crate::args::{Format, Globals};
 use crate::failure::Failure;
-use rkt_store::{HUB, Image, OpenMode, Store};
+use rkt_store::{Image, OpenMode, Store};
 use rustix::fs::{Mode, OFlags};
 use serde_json::json;
 use std::fs;
@@ -38,7 +38,9 @@ pub(super) struct Render {
 
 pub(super) fn run(asked: &Render) -> Result<u8, Failure> {
     let store = Store::open(&asked.globals.dir, OpenMode::Use)?;
-    let image = store.find(&asked.image, HUB)?;
+    let registries = crate::registry::registries(&asked.globals.configs)?;
+    let default = registries.default_registry();
+    let image = store.find(&asked.image, default)?;
     let target = target(asked)?;
     let beside = Unfinished(place::beside(&target)?);
     write(&store, &image, asked, &beside.0)?;

@@ -2,7 +2,7 @@
 
 use crate::args::{Format, Globals};
 use crate::failure::{Failure, USAGE};
-use rkt_store::{HUB, OpenMode, Reference, Store};
+use rkt_store::{OpenMode, Reference, Store};
 use serde_json::json;
 
 /// Words of `rkt image rm`.
@@ -20,9 +20,11 @@ pub(super) struct Rm {
 
 pub(super) fn run(asked: &Rm) -> Result<u8, Failure> {
     let store = Store::open(&asked.globals.dir, OpenMode::Use)?;
+    let registries = crate::registry::registries(&asked.globals.configs)?;
+    let default = registries.default_registry();
     let (mut removed, mut failed) = (0, 0);
     for text in &asked.images {
-        match remove(&store, text, asked.format) {
+        match remove(&store, text, default, asked.format) {
             Ok(()) => removed += 1,
             Err(failure) => {
                 failure.print();
@@ -40,9 +42,9 @@ pub(super) fn run(asked: &Rm) -> Result<u8, Failure> {
 }
 
 /// A name of several goes alone; the last name takes the image with it.
-fn remove(store: &Store, text: &str, format: Format) -> Result<(), Failure> {
-    let reference = Reference::parse(text, HUB)?;
-    let image = store.find(text, HUB)?;
+fn remove(store: &Store, text: &str, default: &str, format: Format) -> Result<(), Failure> {
+    let reference = Reference::parse(text, default)?;
+    let image = store.find(text, default)?;
     let by_id = matches!(reference, Reference::Id(_) | Reference::AciId(_));
     // What an App Container Image calls itself is no name that could be taken from it.
     let untag = !by_id && image.aci.is_none() && image.names.len() > 1;

@@ -2,7 +2,7 @@
 
 use crate::args::{Format, Globals};
 use crate::failure::Failure;
-use rkt_store::{HUB, OpenMode, Reference, Store};
+use rkt_store::{OpenMode, Reference, Store};
 use serde_json::json;
 
 /// Words of `rkt image tag`.
@@ -43,8 +43,13 @@ pub(super) enum Change {
 
 pub(super) fn tag(asked: &Tag) -> Result<u8, Failure> {
     let store = Store::open(&asked.globals.dir, OpenMode::Use)?;
-    let image = store.find(&asked.image, HUB)?;
-    let names = asked.names.iter().map(|text| Reference::parse(text, HUB));
+    let registries = crate::registry::registries(&asked.globals.configs)?;
+    let default = registries.default_registry();
+    let image = store.find(&asked.image, default)?;
+    let names = asked
+        .names
+        .iter()
+        .map(|text| Reference::parse(text, default));
     // All of them are read before the first is given.
     let names = names.collect::<Result<Vec<_>, _>>()?;
     for name in &names {
@@ -59,7 +64,9 @@ pub(super) fn tag(asked: &Tag) -> Result<u8, Failure> {
 
 pub(super) fn pin(asked: &Pin, change: Change) -> Result<u8, Failure> {
     let store = Store::open(&asked.globals.dir, OpenMode::Use)?;
-    let images = asked.images.iter().map(|text| store.find(text, HUB));
+    let registries = crate::registry::registries(&asked.globals.configs)?;
+    let default = registries.default_registry();
+    let images = asked.images.iter().map(|text| store.find(text, default));
     for image in images.collect::<Result<Vec<_>, _>>()? {
         match change {
             Change::Pin => store.pin(&image.id)?,

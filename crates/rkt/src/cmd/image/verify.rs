@@ -3,7 +3,7 @@
 use crate::args::{Format, Globals};
 use crate::failure::{Failure, printable};
 use crate::registry;
-use rkt_store::{HUB, OpenMode, Store, Verdict};
+use rkt_store::{OpenMode, Store, Verdict};
 use serde_json::json;
 
 /// Exit status when something is damaged.
@@ -24,11 +24,13 @@ pub(super) struct Verify {
 
 pub(super) fn run(asked: &Verify) -> Result<u8, Failure> {
     let store = Store::open(&asked.globals.dir, OpenMode::Use)?;
+    let registries = crate::registry::registries(&asked.globals.configs)?;
+    let default = registries.default_registry();
     let program = registry::layer_program();
     let mut verifier = store.verifier(&program);
     let mut ids = Vec::new();
     for text in &asked.images {
-        ids.push(store.find(text, HUB)?.id);
+        ids.push(store.find(text, default)?.id);
     }
     let all = asked.images.is_empty();
     if all {

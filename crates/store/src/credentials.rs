@@ -1,4 +1,10 @@
-//! Names and passwords from files in docker's format.
+//! Names and passwords, from files in docker's format and from the programs that these name.
+
+mod keep;
+mod program;
+
+pub use keep::Kept;
+pub(crate) use keep::{forget, keep, knows};
 
 use crate::disk;
 use crate::error::{Doing, Error, Kind, Result};
@@ -29,15 +35,15 @@ struct Auth {
 
 /// What is known for a registry.
 #[derive(Debug, Default)]
-pub(super) struct Found {
-    pub(super) secret: Option<Secret>,
-    /// A file names a credential program, which rkt does not call: for the hint.
-    pub(super) program: bool,
+pub(crate) struct Found {
+    pub(crate) secret: Option<Secret>,
+    /// Why a credential program gave nothing; the registry may still take us as anybody.
+    pub(crate) trouble: Option<String>,
 }
 
 /// Looks for the secret of an image's registry. Keys may name a part of it (`quay.io/team`):
 /// the longest that fits wins, as with podman.
-pub(super) fn find(credentials: &Credentials, name: &RegistryName) -> Result<Found> {
+pub(crate) fn find(credentials: &Credentials, name: &RegistryName) -> Result<Found> {
     let mut found = Found::default();
     if let Some(secret) = credentials.by_host.get(&name.registry) {
         found.secret = Some(secret.clone());
@@ -48,6 +54,12 @@ pub(super) fn find(credentials: &Credentials, name: &RegistryName) -> Result<Fou
         let Some(file) = read(path).doing(what)? else {
             continue;
         };
+        if let Some(program) = file.helper(&name.registry) {
+            found.ask(program, &name.registry);
+        }
+        if found.secret.is_some() {
+            return Ok(found);
+        }
         let place = name.place();
         let mut fitting: Vec<(String, &Auth)> = file
             .auths
@@ -67,14 +79,42 @@ pub(super) fn find(credentials: &Credentials, name: &RegistryName) -> Result<Fou
                 return Ok(found);
             }
         }
-        found.program |= file.creds_store.is_some()
-            || file
-                .cred_helpers
-                .iter()
-                .flatten()
-                .any(|(key, _)| plain_key(key) == name.registry);
+        if let Some(program) = &file.creds_store {
+            found.ask(program, &name.registry);
+        }
+        if found.secret.is_some() {
+            return Ok(found);
+        }
     }
     Ok(found)
+}
+
+impl Found {
+    fn ask(&mut self, program: &str, registry: &str) {
+        match program::get(program, &server(registry)) {
+            Ok(secret) => self.secret = secret,
+            Err(error) => self.trouble = Some(error.because().to_owned()),
+        }
+    }
+}
+
+impl File {
+    /// The program that keeps the secrets of one registry.
+    fn helper(&self, registry: &str) -> Option<&str> {
+        self.cred_helpers
+            .iter()
+            .flatten()
+            .find(|(key, _)| plain_key(key) == registry)
+            .map(|(_, program)| program.as_str())
+    }
+}
+
+/// The name under which docker keeps a registry.
+fn server(registry: &str) -> String {
+    match registry {
+        HUB => "https://index.docker.io/v1/".to_owned(),
+        other => other.to_owned(),
+    }
 }
 
 fn read(path: &Path) -> Result<Option<File>> {
@@ -140,7 +180,7 @@ fn secret(auth: &Auth) -> Result<Option<Secret>> {
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 /// RFC 4648, with padding.
-pub(super) fn base64_encode(bytes: &[u8]) -> String {
+pub(crate) fn base64_encode(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
         let mut group = [0_u8; 3];
@@ -161,7 +201,7 @@ pub(super) fn base64_encode(bytes: &[u8]) -> String {
 }
 
 /// RFC 4648, padding optional; `None` for anything else.
-pub(super) fn base64_decode(text: &str) -> Option<Vec<u8>> {
+pub(crate) fn base64_decode(text: &str) -> Option<Vec<u8>> {
     let text = text.trim_end_matches('=');
     let mut out = Vec::with_capacity(text.len() * 3 / 4);
     let (mut bits, mut count) = (0_u32, 0_u32);
@@ -211,12 +251,13 @@ mod tests {
             "quay.io/team": {"username": "team", "password": "t"},
             "empty.example": {},
             "id.example": {"identitytoken": "tok"},
-        }, "credHelpers": {"gcr.io": "gcloud"}});
+        }, "credHelpers": {"gcr.io": "no-such-program"}});
         std::fs::write(&path, json.to_string()).unwrap();
         let credentials = Credentials {
             docker_config: vec![dir.join("none.json"), path.clone()],
             ..Credentials::default()
         };
+        // PATH has no such program, which is told and not fatal.
         let user = |text: &str| {
             let Reference::Registry(name) = Reference::parse(text, HUB).unwrap() else {
                 panic!()
@@ -227,7 +268,7 @@ mod tests {
                     Secret::Password { user, .. } => user,
                     Secret::Identity(t) => t,
                 }),
-                found.program,
+                found.trouble.is_some(),
             )
         };
         assert_eq!(user("redis"), (Some("hub".into()), false));
