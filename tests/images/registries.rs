@@ -35,7 +35,7 @@ fn push(rkt: &Rkt, registry: &Registry, word: &str) -> [String; 2] {
 fn rkt(rkt: &Rkt, words: &[&str], stdin: &[u8]) -> Done {
     let mut all = words.to_vec();
     let config = format!("--local-config={}", rkt.file("etc").display());
-    all.insert(1, &config);
+    all.push(&config);
     let mut command = rkt.command(&all);
     command.env("DOCKER_CONFIG", rkt.file("docker"));
     for name in ["REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR", "SSL_CERT_FILE"] {

@@ -169,7 +169,7 @@ fn signals_end_a_pull_and_leave_what_has_come() {
             left(&rkt)
         );
         assert!(
-            left(&rkt).iter().all(|f| !f.contains("/tmp/")),
+            left(&rkt).iter().all(|f| !f.contains("/data/tmp/")),
             "{:?}",
             left(&rkt)
         );

@@ -198,7 +198,7 @@ pub(crate) fn dispatch(argv: Vec<OsString>) -> Result<u8, Failure> {
 fn reorder(verb: &Verb, mut argv: Vec<OsString>, at: usize) -> Vec<OsString> {
     let mut behind = argv.split_off(at).into_iter().skip(1).peekable();
     let mut words: Vec<OsString> = verb.prefix.iter().map(OsString::from).collect();
-    if matches!(verb.name, "image" | "system" | "app") {
+    if matches!(verb.name, "app" | "auth" | "image" | "system" | "trust") {
         words.extend(behind.next_if(|word| !word.to_string_lossy().starts_with('-')));
     }
     words.extend(argv);

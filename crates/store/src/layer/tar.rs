@@ -26,6 +26,8 @@ pub(crate) struct Tar<I> {
     input: I,
     /// Bytes of the last entry's data that nobody has gone over yet.
     ahead: u64,
+    /// Bytes that fill the last block of that entry.
+    pad: u64,
     extended: u64,
     headers: u64,
     max_headers: u64,
@@ -49,6 +51,7 @@ impl<I: Input> Tar<I> {
         Self {
             input,
             ahead: 0,
+            pad: 0,
             extended: 0,
             headers: 0,
             max_headers,
@@ -67,10 +70,14 @@ impl<I: Input> Tar<I> {
             let ahead = std::mem::take(&mut self.ahead);
             self.input.skip(ahead)?;
             let mut header = [0; BLOCK];
-            match self.input.fill(&mut header)? {
-                0 => {}
-                BLOCK => {}
-                _ => return Err(corrupt("the tar ends in the middle of a header")),
+            // Some writers (umoci insert) end after the last byte of data; Go, and so docker, take
+            // that for the end.
+            if self.padding_ends()? {
+                match self.input.fill(&mut header)? {
+                    0 => {}
+                    BLOCK => {}
+                    _ => return Err(corrupt("the tar ends in the middle of a header")),
+                }
             }
             if header == [0; BLOCK] {
                 if before.pax.is_some() || before.name.is_some() || before.link.is_some() {
@@ -105,6 +112,14 @@ impl<I: Input> Tar<I> {
         }
     }
 
+    /// Goes over what fills the last block of an entry; whether all of it was there.
+    fn padding_ends(&mut self) -> Result<bool> {
+        let pad = std::mem::take(&mut self.pad) as usize;
+        let mut block = [0; BLOCK];
+        let block = block.get_mut(..pad).unwrap_or_default();
+        Ok(self.input.fill(block)? == pad)
+    }
+
     /// Only zeros may follow: what one reader takes for the end, another must not read on from.
     fn rest_is_empty(&mut self) -> Result<()> {
         let mut buffer = [0; 8192];
@@ -134,7 +149,7 @@ impl<I: Input> Tar<I> {
         }
         let mut bytes = vec![0; size as usize];
         self.exactly(&mut bytes)?;
-        self.ahead = padding(size);
+        self.pad = padding(size);
         Ok(bytes)
     }
 
@@ -268,7 +283,7 @@ impl<I: Input> Tar<I> {
         } else {
             entry.size = stored;
             entry.data = self.input.position();
-            self.ahead = padded(stored);
+            (self.ahead, self.pad) = (stored, padding(stored));
             return Ok(());
         };
         let data = self.input.position();
@@ -290,7 +305,7 @@ impl<I: Input> Tar<I> {
         entry.size = size;
         entry.data = data;
         entry.segments = Some(map);
-        self.ahead = padded(left);
+        (self.ahead, self.pad) = (left, padding(left));
         Ok(())
     }
 
@@ -436,10 +451,6 @@ fn check_sum(header: &[u8; BLOCK]) -> Result<()> {
 
 fn padding(size: u64) -> u64 {
     (BLOCK as u64 - size % BLOCK as u64) % BLOCK as u64
-}
-
-fn padded(size: u64) -> u64 {
-    size + padding(size)
 }
 
 #[cfg(test)]
