@@ -1,5 +1,6 @@
 //! The walls: read from the host's side, attacked from inside, and taken away to see them fail.
 
+mod audit;
 mod enter;
 mod inventory;
 mod issue576;

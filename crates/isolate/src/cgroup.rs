@@ -14,4 +14,4 @@ mod pod;
 pub use counters::Counters;
 pub use knobs::{KNOBS, Knob, Must, Write, knob};
 pub use layout::{Controller, Layout, Shape, Version};
-pub use pod::{App, Pod, app_dir_name, sweep};
+pub use pod::{App, Pod, app_dir_name, processes, sweep};

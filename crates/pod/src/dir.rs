@@ -19,6 +19,8 @@ use std::time::Duration;
 
 /// The pod manifest, kept until everything else is gone.
 pub const MANIFEST: &str = "pod";
+/// File of a pod's directory with the plan that it was started by, for people and audits.
+pub const PLAN: &str = "plan";
 /// Longest manifest that is read, bytes.
 const MANIFEST_LIMIT: usize = 16 << 20;
 
@@ -310,4 +312,12 @@ impl PodDir<Run> {
 /// When it cannot be read or has more than 16 MiB.
 pub fn manifest(pod_dir: BorrowedFd<'_>) -> Result<Option<Vec<u8>>> {
     file::read(pod_dir, MANIFEST, MANIFEST_LIMIT)
+}
+
+/// Reads the plan that a pod was started by, encoded; `None` when it has not been written.
+///
+/// # Errors
+/// When it cannot be read or has more than 16 MiB.
+pub fn plan(pod_dir: BorrowedFd<'_>) -> Result<Option<Vec<u8>>> {
+    file::read(pod_dir, PLAN, MANIFEST_LIMIT)
 }

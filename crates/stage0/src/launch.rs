@@ -15,9 +15,6 @@ use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-/// File of the pod's directory that keeps the plan, for people and audits; stage1 gets its own.
-const PLAN: &str = "plan";
-
 /// What the launch needs besides the pod.
 #[derive(Debug, Clone, Copy)]
 pub struct Launcher<'a> {
@@ -121,7 +118,7 @@ fn write_plan(pod: &PodDir<dir::Prepare>, plan: &Plan) -> Result<(), Error> {
     let doing = || "write the plan".to_owned();
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
     let mode = Mode::RUSR | Mode::WUSR;
-    let fd = rustix::fs::openat(pod.fd()?, Path::new(PLAN), flags, mode).doing(doing)?;
+    let fd = rustix::fs::openat(pod.fd()?, Path::new(dir::PLAN), flags, mode).doing(doing)?;
     let bytes = plan.encode();
     let mut rest = bytes.as_slice();
     while !rest.is_empty() {

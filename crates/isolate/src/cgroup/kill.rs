@@ -8,7 +8,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::time::{Duration, Instant};
 
 /// How deep a delegated sub-tree is followed.
-const DEPTH: u32 = 32;
+pub(super) const DEPTH: u32 = 32;
 
 /// Kills all processes in a v2 directory and below: one write, which also catches forks
 /// (`cgroup.kill`, Linux 5.14). `ENOENT` where the kernel has no such file.

@@ -443,6 +443,37 @@ pub fn sweep(
     Ok(!found.is_empty())
 }
 
+/// Host pids of all processes in a pod's cgroups: of the v2 tree where there is one, which has
+/// every process; else of every v1 hierarchy, where launchers are listed too. Empty for a pod
+/// without cgroups.
+///
+/// # Errors
+/// When a directory cannot be read.
+pub fn processes(layout: &Layout, parent: &str, uuid: &Uuid) -> Result<Vec<i32>, Error> {
+    let uuid = uuid.to_string();
+    let doing = || format!("list the processes of pod `{uuid}`");
+    let mut found = Vec::new();
+    let v1 = layout.v1.iter().map(|(_, path)| path);
+    for root in layout.v2.iter().chain(v1.filter(|_| layout.v2.is_none())) {
+        let Some(above) = descend(root, parent).doing(doing)? else {
+            continue;
+        };
+        let members = match dir::open(&above, &uuid) {
+            Ok(pod) => kill::members(pod.as_fd(), kill::DEPTH),
+            Err(e) => Err(e),
+        };
+        match members {
+            Ok(pids) => found.extend(pids.iter().map(|p| p.as_raw_nonzero().get())),
+            // The pod ended meanwhile.
+            Err(Errno::NOENT) => {}
+            Err(e) => return Err(e).doing(doing),
+        }
+    }
+    found.sort_unstable();
+    found.dedup();
+    Ok(found)
+}
+
 /// The parent directory in a tree; `None` when it was never made.
 fn descend(root: &std::path::Path, parent: &str) -> Result<Option<OwnedFd>, Error> {
     let mut at = dir::open_root(root)?;

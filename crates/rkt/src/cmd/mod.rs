@@ -6,6 +6,7 @@
 
 mod app;
 mod ask;
+mod audit;
 mod auth;
 mod cat_manifest;
 mod doctor;
@@ -76,6 +77,12 @@ pub(crate) const VERBS: &[Verb] = &[
         &[],
         "Restart an app of a pod while the others go on",
         app::run,
+    ),
+    verb(
+        "audit",
+        &[],
+        "Compare the running processes of pods with their plan",
+        audit::run,
     ),
     verb("stop", &[], "Stop pods", stop::run),
     verb("rm", &[], "Remove stopped pods", rm::run),

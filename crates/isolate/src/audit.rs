@@ -1,0 +1,16 @@
+//! Running processes beside the plan they were started by: `rkt audit`.
+//!
+//! [`facts`] says what is known of a process and reads texts of the kernel, [`read`] fetches them
+//! from the host's /proc, [`compare`] and [`mounts`] are pure: facts and plan in, findings out.
+//! Nothing here believes what a pod says of itself, and nothing here changes anything.
+
+pub mod compare;
+pub mod facts;
+pub mod mounts;
+mod pod;
+mod read;
+#[cfg(test)]
+mod tests;
+
+pub use compare::{Finding, Group};
+pub use pod::{Audit, Pod, Process, audit};

@@ -1,0 +1,135 @@
+//! `rkt audit [POD...]`: every running process of a pod beside the plan it was started by.
+
+use super::look;
+use crate::args::{self, Format, Globals};
+use crate::failure::{Failure, USAGE};
+use crate::view::audit::{self as view, Row, Seen};
+use clap::Parser;
+use rkt_isolate::audit::{self, Audit};
+use rkt_pod::{AppState, Pod, PodStatus, Pods, State};
+use rkt_spec::plan::Plan;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::fd::AsFd;
+
+/// Exit status when a process has more than its plan says.
+const DRIFT: u8 = 1;
+
+/// Compare the running processes of pods with what was planned for them
+///
+/// Reads the host's /proc and changes nothing. Exit status 1 when something is not as planned.
+#[derive(Debug, Parser)]
+#[command(name = "rkt audit")]
+struct Words {
+    /// UUIDs, their beginnings, or names; every running pod if none is given
+    #[arg(value_name = "POD")]
+    pods: Vec<String>,
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    #[command(flatten)]
+    globals: Globals,
+}
+
+pub(super) fn run(words: Vec<OsString>) -> Result<u8, Failure> {
+    let asked: Words = args::parse("audit", words)?;
+    look::need_root()?;
+    let pods = look::open(&asked.globals)?;
+    let mut rows = Vec::new();
+    let mut status = 0;
+    for pod in chosen(&pods, &asked.pods)? {
+        let row = Row {
+            uuid: pod.uuid(),
+            seen: one(&pods, &pod),
+        };
+        if let Seen::Failed(failure) = &row.seen {
+            failure.print();
+        }
+        if let Seen::NotRunning(state) = &row.seen {
+            super::note(&format!("audit: pod `{}` does not run: {state}", row.uuid));
+        }
+        let named = !asked.pods.is_empty();
+        let unseen = match &row.seen {
+            Seen::Processes(_) => false,
+            Seen::NotRunning(_) => named,
+            Seen::Failed(_) => true,
+        };
+        if unseen {
+            status = USAGE;
+        }
+        rows.push(row);
+    }
+    if rows.iter().any(Row::has_drift) {
+        status = DRIFT;
+    }
+    super::say(&match asked.format {
+        Format::Table => view::table(&rows),
+        Format::Json => {
+            let lines: Result<Vec<_>, _> = rows
+                .iter()
+                .map(|row| super::json(&view::value(row), Format::Json))
+                .collect();
+            lines?.concat()
+        }
+        Format::JsonPretty => {
+            let all: Vec<_> = rows.iter().map(view::value).collect();
+            super::json(&all, Format::JsonPretty)?
+        }
+    });
+    Ok(status)
+}
+
+/// The pods named, or all but those that are being made or removed.
+fn chosen(pods: &Pods, words: &[String]) -> Result<Vec<Pod>, Failure> {
+    if !words.is_empty() {
+        return words.iter().map(|word| look::find(pods, word)).collect();
+    }
+    let mut all = Vec::new();
+    for (uuid, shelf) in pods.uuids()? {
+        all.extend(pods.get_from(uuid, shelf)?);
+    }
+    Ok(all)
+}
+
+fn one(pods: &Pods, pod: &Pod) -> Seen {
+    if pod.state() != State::Running {
+        return Seen::NotRunning(pod.state().as_str().to_owned());
+    }
+    match look_at(pod) {
+        // What ends is not drift: the pod is asked for again after it was looked at.
+        Ok(audit) if audit.is_clean() => Seen::Processes(audit),
+        seen => match pods.get(pod.uuid()) {
+            Ok(Some(now)) if now.state() == State::Running => match seen {
+                Ok(audit) => Seen::Processes(audit),
+                Err(failure) => Seen::Failed(failure),
+            },
+            Ok(now) => {
+                let state = now.map_or("removed", |pod| pod.state().as_str());
+                Seen::NotRunning(state.to_owned())
+            }
+            Err(error) => Seen::Failed(error.into()),
+        },
+    }
+}
+
+fn look_at(pod: &Pod) -> Result<Audit, Failure> {
+    let doing = || format!("audit pod `{}`", pod.uuid());
+    let fail = |because: &str| Failure::usage(doing()).because(because);
+    let bytes = pod.plan()?.ok_or_else(|| fail("it has no plan"))?;
+    let plan = Plan::decode(&bytes)
+        .map_err(|e| fail(&e.to_string()).hint("a pod is audited by the rkt that started it"))?;
+    let status = PodStatus::read(pod.as_fd())?.filter(|s| s.ready && s.pid > 0);
+    let status = status.ok_or_else(|| fail("it is still starting"))?;
+    let number = |pid: u32| i32::try_from(pid).unwrap_or(0);
+    let running = status.apps.iter().filter(|a| a.state == AppState::Running);
+    let first: BTreeMap<_, _> = running
+        .map(|app| (app.name.clone(), number(app.pid)))
+        .collect();
+    let pod = audit::Pod {
+        plan: &plan,
+        init: number(status.pid),
+        supervisor: number(status.supervisor),
+        first,
+    };
+    audit::audit(&pod).map_err(|e| Failure::from(e.while_doing(doing())))
+}

@@ -1,0 +1,170 @@
+//! What `rkt audit` prints.
+
+use crate::columns;
+use crate::failure::{Failure, printable};
+use rkt_isolate::audit::{Audit, Group, Process};
+use rkt_spec::Uuid;
+use serde_json::{Value, json};
+use std::fmt::Write;
+
+/// A pod that was asked for.
+#[derive(Debug)]
+pub(crate) struct Row {
+    /// Which.
+    pub(crate) uuid: Uuid,
+    /// What came of it.
+    pub(crate) seen: Seen,
+}
+
+/// What came of looking at a pod.
+#[derive(Debug)]
+pub(crate) enum Seen {
+    /// It runs.
+    Processes(Audit),
+    /// It does not run; its state.
+    NotRunning(String),
+    /// It could not be looked at.
+    Failed(Failure),
+}
+
+impl Row {
+    /// Whether something is not as planned.
+    pub(crate) fn has_drift(&self) -> bool {
+        matches!(&self.seen, Seen::Processes(audit) if !audit.is_clean())
+    }
+}
+
+fn owner(process: &Process) -> String {
+    match &process.app {
+        Some(app) => app.to_string(),
+        None if process.init => "init".to_owned(),
+        None => "-".to_owned(),
+    }
+}
+
+fn verdict(process: &Process, group: Group) -> &'static str {
+    if process.findings.iter().any(|f| f.group == group) {
+        "drift"
+    } else if process.init && group == Group::Limits {
+        // The plan has none for init.
+        "-"
+    } else {
+        "ok"
+    }
+}
+
+/// A line a process and group of fields, then one for each thing that is not as planned.
+pub(crate) fn table(rows: &[Row]) -> String {
+    let heading = ["POD", "APP", "PID", "WHAT", "VERDICT"];
+    let mut lines = vec![heading.map(str::to_owned).to_vec()];
+    let mut drift = String::new();
+    for row in rows {
+        let Seen::Processes(audit) = &row.seen else {
+            continue;
+        };
+        for process in &audit.processes {
+            let owner = owner(process);
+            for group in Group::ALL {
+                lines.push(vec![
+                    row.uuid.short().to_string(),
+                    owner.clone(),
+                    process.pid.to_string(),
+                    group.name().to_owned(),
+                    verdict(process, group).to_owned(),
+                ]);
+            }
+            for f in &process.findings {
+                // Writing into a String cannot fail.
+                let _ = writeln!(
+                    drift,
+                    "drift: pod {} {owner} process {}: {}: wanted {}, found {}",
+                    row.uuid.short(),
+                    process.pid,
+                    line(&f.field),
+                    line(&f.wanted),
+                    line(&f.found)
+                );
+            }
+        }
+    }
+    columns::text(&lines) + &drift
+}
+
+/// Text that a pod may have chosen, on one line.
+fn line(text: &str) -> String {
+    printable(text).replace('\n', "\u{fffd}")
+}
+
+/// A pod as JSON.
+pub(crate) fn value(row: &Row) -> Value {
+    match &row.seen {
+        Seen::Processes(audit) => json!({
+            "uuid": row.uuid,
+            "state": "running",
+            "verdict": if audit.is_clean() { "ok" } else { "drift" },
+            "setting_up": audit.setting_up,
+            "processes": audit.processes.iter().map(process).collect::<Vec<_>>(),
+        }),
+        Seen::NotRunning(state) => json!({ "uuid": row.uuid, "state": state }),
+        Seen::Failed(failure) => json!({
+            "uuid": row.uuid,
+            "state": "running",
+            "error": failure.to_string(),
+        }),
+    }
+}
+
+fn process(process: &Process) -> Value {
+    let groups: serde_json::Map<String, Value> = Group::ALL
+        .into_iter()
+        .map(|g| (g.name().to_owned(), verdict(process, g).into()))
+        .collect();
+    let drift: Vec<Value> = process
+        .findings
+        .iter()
+        .map(|f| {
+            json!({ "group": f.group.name(), "field": f.field, "wanted": f.wanted, "found": f.found })
+        })
+        .collect();
+    json!({
+        "app": process.app,
+        "init": process.init,
+        "pid": process.pid,
+        "program": process.program,
+        "groups": groups,
+        "drift": drift,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rkt_isolate::audit::Finding;
+
+    #[test]
+    fn what_a_pod_chose_stays_on_its_line() {
+        let finding = Finding {
+            group: Group::Descriptors,
+            field: "descriptor 3".into(),
+            wanted: "in the app's mounts".into(),
+            found: "/a\n\x1b[2Jok".into(),
+        };
+        let audit = Audit {
+            processes: vec![Process {
+                app: None,
+                init: false,
+                pid: 7,
+                program: "/x".into(),
+                findings: vec![finding],
+            }],
+            setting_up: 0,
+        };
+        let row = Row {
+            uuid: "0d5a1c5e-0000-4000-8000-000000000001".parse().unwrap(),
+            seen: Seen::Processes(audit),
+        };
+        let text = table(&[row]);
+        assert!(text.ends_with("found /a\u{fffd}\u{fffd}[2Jok\n"), "{text}");
+        assert_eq!(text.lines().filter(|l| l.ends_with("drift")).count(), 1);
+    }
+}
