@@ -117,8 +117,7 @@ impl Work<'_> {
     /// Gives the layer's bytes on disk, and whether it came now.
     fn one(&self, layer: &Layer) -> Result<(u64, bool)> {
         if let Some(info) = layer::has_layer(self.dir, &layer.diff)? {
-            (self.events)(Event::LayerExists { layer: &layer.diff });
-            return Ok((info.tar_bytes, false));
+            return Ok(self.exists(layer, &info));
         }
         // Known bytes of another layer under this name: no need to fetch them to say so.
         if let Some(diff) = layer.blob.as_ref().and_then(|b| remembered(self.dir, b))
@@ -128,8 +127,7 @@ impl Work<'_> {
         }
         let _turn = self.turn(&layer.diff)?;
         if let Some(info) = layer::has_layer(self.dir, &layer.diff)? {
-            (self.events)(Event::LayerExists { layer: &layer.diff });
-            return Ok((info.tar_bytes, false));
+            return Ok(self.exists(layer, &info));
         }
         if layer
             .size
@@ -167,9 +165,21 @@ impl Work<'_> {
         };
         if let Some(blob) = &layer.blob {
             remember(self.dir, blob, &layer.diff)?;
+            // Also where it was not ours to grow: a dying process had it locked.
+            Partial::forget(self.dir, blob);
         }
         (self.events)(Event::LayerDone { layer: &layer.diff });
         Ok((info.tar_bytes, true))
+    }
+
+    /// A whole layer needs nothing of a broken fetch: one that was killed between the layer's
+    /// last step and this one's has left it.
+    fn exists(&self, layer: &Layer, info: &layer::LayerInfo) -> (u64, bool) {
+        if let Some(blob) = &layer.blob {
+            Partial::forget(self.dir, blob);
+        }
+        (self.events)(Event::LayerExists { layer: &layer.diff });
+        (info.tar_bytes, false)
     }
 
     /// Reads a layer from what is left of it, if anything is, and from its source.

@@ -97,6 +97,12 @@ impl Partial {
         self.file.write_all(bytes).is_ok()
     }
 
+    /// Takes away what a fetch that broke has left of `blob`, if anything: its layer is whole.
+    pub(super) fn forget(store: &Path, blob: &Digest) {
+        let file = dir(store).join(blob.algorithm().as_str()).join(blob.hex());
+        let _ = std::fs::remove_file(file);
+    }
+
     /// Takes the file away: the layer is whole, or these bytes lead nowhere.
     pub(super) fn remove(self) {
         let _ = std::fs::remove_file(&self.path);
