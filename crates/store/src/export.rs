@@ -79,20 +79,7 @@ impl Archive<'_> {
     /// The archive of an App Container Image, byte for byte.
     fn whole(&mut self, id: &Digest) -> Result<()> {
         let size = self.layer_bytes(id)?;
-        let mut tar = layer::open_tar(self.store.dir(), id)?.take(size);
-        let mut hasher = Hasher::new(id.algorithm());
-        let mut buffer = vec![0; 256 << 10];
-        loop {
-            let n = tar.read(&mut buffer)?;
-            if n == 0 {
-                break;
-            }
-            let bytes = buffer.get(..n).unwrap_or(&[]);
-            hasher.update(bytes);
-            self.to.write_all(bytes)?;
-            self.written += n as u64;
-        }
-        if hasher.finish() == *id {
+        if self.copy(id, size)?.0 == *id {
             return Ok(());
         }
         Err(Error::new(
@@ -180,23 +167,27 @@ impl Archive<'_> {
         }
     }
 
-    fn layer(&mut self, diff: &Digest, name: &str) -> Result<()> {
-        let size = self.layer_bytes(diff)?;
-        self.put(&ustar::header(name, 0o444, b'0', size))?;
+    /// Copies a kept tar; gives the digest of what came, and how many bytes did not.
+    fn copy(&mut self, diff: &Digest, size: u64) -> Result<(Digest, u64)> {
         let mut tar = layer::open_tar(self.store.dir(), diff)?.take(size);
         let mut hasher = Hasher::new(diff.algorithm());
         let mut buffer = vec![0; 256 << 10];
         loop {
             let n = tar.read(&mut buffer)?;
             if n == 0 {
-                break;
+                return Ok((hasher.finish(), tar.limit()));
             }
             let bytes = buffer.get(..n).unwrap_or(&[]);
             hasher.update(bytes);
             self.put(bytes)?;
         }
-        let have = hasher.finish();
-        if tar.limit() != 0 || have != *diff {
+    }
+
+    fn layer(&mut self, diff: &Digest, name: &str) -> Result<()> {
+        let size = self.layer_bytes(diff)?;
+        self.put(&ustar::header(name, 0o444, b'0', size))?;
+        let (have, missing) = self.copy(diff, size)?;
+        if missing != 0 || have != *diff {
             return Err(
                 Error::new(Kind::Corrupt, format!("its bytes have digest `{have}`"))
                     .hint("`rkt image verify` tells what is damaged"),

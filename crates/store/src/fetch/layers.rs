@@ -215,9 +215,10 @@ impl Work<'_> {
                 Err(wrong_diff(&info.diff_id, &layer.diff))
             }
         });
-        // Kept only for what a later try may bring to its end.
+        // Kept only for what a later try may bring to its end; that of a whole layer goes with
+        // [`Partial::forget`].
         if let Some(partial) = partial
-            && result.as_ref().map_or_else(is_about_bytes, |_| true)
+            && result.as_ref().is_err_and(is_about_bytes)
         {
             partial.remove();
         }
