@@ -87,8 +87,7 @@ pub(crate) enum What<'a> {
 }
 
 impl Launcher {
-    /// Forks it. It joins the app's v1 cgroups at once, which may wait for a grace period of the
-    /// kernel (10-15 ms) while the app's root is being made.
+    /// Forks it. It joins the app's v1 cgroups at once.
     pub(crate) fn start(parts: &Parts<'_>) -> Result<Self, Failure> {
         let doing = || format!("start the launcher of app `{}`", parts.app.name);
         let (ours, theirs) = socket::pair().doing(doing)?;
@@ -263,8 +262,8 @@ impl<'a> Body<'a> {
         rustix::process::setsid()?;
         // For the processes it will clone: what is ignored here would be ignored there.
         signal::default_all();
-        for procs in &parts.cgroup_v1 {
-            rustix::io::write(procs, b"0")?;
+        for tasks in &parts.cgroup_v1 {
+            rustix::io::write(tasks, b"0")?;
         }
         let cgroup = cgroup_namespace(parts)?;
         // The host's procfs was needed for that only.

@@ -201,7 +201,7 @@ fn parts<'a>(host: &'a Host, app: &'a AppPlan, group: &'a cgroup::App, weak: u64
         host,
         app,
         cgroup: group.v2(),
-        cgroup_v1: group.v1_procs().collect::<Vec<BorrowedFd<'_>>>(),
+        cgroup_v1: group.v1_tasks().collect::<Vec<BorrowedFd<'_>>>(),
         weaken: weak,
     }
 }

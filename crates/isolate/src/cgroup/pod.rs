@@ -233,12 +233,11 @@ impl Pod {
                 continue;
             }
             let at = dir::make(tree.pod()?, &leaf)?;
-            let procs =
-                dir::open_write(&at, "cgroup.procs").doing(|| "open `cgroup.procs`".into())?;
+            let tasks = dir::open_write(&at, "tasks").doing(|| "open `tasks`".into())?;
             app.v1.push(V1 {
                 controller,
                 dir: at,
-                procs,
+                tasks,
             });
         }
         for limit in limits {
@@ -310,7 +309,7 @@ impl Pod {
 struct V1 {
     controller: Controller,
     dir: OwnedFd,
-    procs: OwnedFd,
+    tasks: OwnedFd,
 }
 
 /// The cgroups of one app.
@@ -328,27 +327,14 @@ impl App {
         self.v2.as_ref().map(AsFd::as_fd)
     }
 
-    /// `cgroup.procs` of each v1 hierarchy that holds a limit, open for writing: a process joins
-    /// by writing `0`, before it makes its cgroup namespace.
-    pub fn v1_procs(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.v1.iter().map(|leaf| leaf.procs.as_fd())
-    }
-
-    /// Puts another process into each v1 hierarchy; the first write after a pause waits 10-15 ms
-    /// for an RCU grace period.
+    /// `tasks` of each v1 hierarchy that holds a limit, open for writing: a process of one thread
+    /// joins by writing `0`, before it makes its cgroup namespace.
     ///
-    /// # Errors
-    /// `ESRCH` when the process has ended.
-    pub fn join_v1(&self, pid: u32) -> Result<(), Error> {
-        for leaf in &self.v1 {
-            rustix::io::write(&leaf.procs, pid.to_string().as_bytes()).doing(|| {
-                format!(
-                    "put process {pid} into the `{}` cgroup",
-                    leaf.controller.name()
-                )
-            })?;
-        }
-        Ok(())
+    /// Not `cgroup.procs`: that takes the kernel's lock of all thread groups, which after a pause
+    /// waits 6 to 15 ms for an RCU grace period. A thread that moves itself needs no lock (Linux
+    /// 5.4; `cgroup_procs_write_start` in `kernel/cgroup/cgroup.c`).
+    pub fn v1_tasks(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.v1.iter().map(|leaf| leaf.tasks.as_fd())
     }
 
     /// Writes a limit, also a new value for a running app.

@@ -74,8 +74,8 @@ fn pids(value: u64) -> Limit {
 
 /// What a start does: born in the v2 leaf, then into the v1 directories by the held descriptors.
 fn join(app: &App) -> Try {
-    for procs in app.v1_procs() {
-        rustix::io::write(procs, b"0")?;
+    for tasks in app.v1_tasks() {
+        rustix::io::write(tasks, b"0")?;
     }
     Ok(())
 }
