@@ -4,6 +4,7 @@
 #![allow(missing_docs, unreachable_pub)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod defences;
 mod direction;
 mod files;
 

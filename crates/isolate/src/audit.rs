@@ -12,5 +12,8 @@ mod read;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+pub(crate) use tests::plan as sample;
+
 pub use compare::{Finding, Group};
 pub use pod::{Audit, Pod, Process, audit};

@@ -12,6 +12,7 @@ pub use limits::{Scope, limits};
 pub use report::{Report, Row};
 
 use crate::defaults;
+use crate::defences::id;
 use crate::error::{Error, Kind};
 use crate::host::{Host, ResourcePrivilege};
 use crate::landlock::{MIN_ABI, SCOPES_ABI};
@@ -107,12 +108,24 @@ fn decide(request: &WallsRequest<'_>, host: &Host) -> Result<(Walls, Report), Er
     user_namespace(host, &mut report)?;
     let granted = caps::decide(request, &mut report)?;
     let no_new_privs = no_new_privs(request.isolators);
-    report.held("no_new_privs", on(no_new_privs), "execve", "");
+    report.held(
+        id::NO_NEW_PRIVS,
+        "no_new_privs",
+        on(no_new_privs),
+        "execve",
+        "",
+    );
     let seccomp = filter(request, granted.bounding, host, &mut report)?;
     let landlock = landlock(request, host, &mut report)?;
     let (masked, read_only_paths) = paths(request, host, &mut report);
     let shm_bytes = request.shm_bytes.unwrap_or(defaults::SHM_BYTES);
-    report.held("/dev/shm", format!("{shm_bytes} bytes"), "tmpfs size", "");
+    report.held(
+        id::DEVICES,
+        "/dev/shm",
+        format!("{shm_bytes} bytes"),
+        "tmpfs size",
+        "",
+    );
     Ok((
         Walls {
             bounding: granted.bounding,
@@ -145,9 +158,10 @@ fn user_namespace(host: &Host, report: &mut Report) -> Result<(), Error> {
         .with_hint("set the sysctl `user.max_user_namespaces` to 10000 or more"));
     }
     let ids = format!("its own, {SLOT_IDS} ids");
-    report.held("user namespace", ids, "clone", "");
+    report.held(id::USER, "user namespace", ids, "clone", "");
     let nested = defaults::MAX_USER_NAMESPACES.to_string();
     report.held(
+        id::NESTED,
         "nested user namespaces",
         nested,
         "user.max_user_namespaces",
@@ -176,9 +190,19 @@ fn filter(
     const FLAG: &str = "--insecure-options=seccomp";
     if request.insecure.has(Insecure::SECCOMP) {
         report.lost(
+            id::SECCOMP,
             "system calls",
             "the default profile",
             "all allowed",
+            "the user",
+            FLAG,
+        );
+        let families = "UNIX INET INET6, four protocols of NETLINK";
+        report.lost(
+            id::FAMILIES,
+            "socket families",
+            families,
+            "all",
             "the user",
             FLAG,
         );
@@ -194,20 +218,30 @@ fn filter(
     let program = seccomp::default_program(bounding)?;
     let size = program.len() / rkt_sys::seccomp::INSTRUCTION;
     let by = format!("seccomp, {size} instructions");
-    report.held("system calls", "the default profile", by, FLAG);
+    report.held(id::SECCOMP, "system calls", "the default profile", by, FLAG);
+    let families = "UNIX INET INET6, four protocols of NETLINK";
+    report.held(id::FAMILIES, "socket families", families, "seccomp", FLAG);
     Ok(Bytes(program.into_owned()))
 }
 
 fn landlock(request: &WallsRequest<'_>, host: &Host, report: &mut Report) -> Result<bool, Error> {
-    const WANTED: &str = "files below its own / only; no signal or abstract socket out";
+    const FILES: &str = "files below its own / only";
+    const SCOPE: &str = "no signal or abstract socket out";
+    const OFF: &str = "--landlock=off";
     let by = format!("Landlock ABI {}", host.landlock_abi);
+    let rows = [(id::DOMAIN, "domain", FILES), (id::SCOPES, "scope", SCOPE)];
     if request.landlock == Landlock::Off {
-        report.lost("domain", WANTED, "none", "the user", "--landlock=off");
+        for (id, what, wanted) in rows {
+            report.lost(id, what, wanted, "none", "the user", OFF);
+        }
         return Ok(false);
     }
     if host.landlock_abi < MIN_ABI {
         if request.insecure.has(Insecure::LANDLOCK) {
-            report.lost("domain", WANTED, "none", by, "--insecure-options=landlock");
+            for (id, what, wanted) in rows {
+                let flag = "--insecure-options=landlock";
+                report.lost(id, what, wanted, "none", by.clone(), flag);
+            }
             return Ok(false);
         }
         return Err(Error::new(
@@ -219,11 +253,12 @@ fn landlock(request: &WallsRequest<'_>, host: &Host, report: &mut Report) -> Res
         )
         .with_hint("`--insecure-options=landlock` starts it without"));
     }
+    report.held(id::DOMAIN, "domain", FILES, by.clone(), OFF);
     if host.landlock_abi < SCOPES_ABI {
-        let held = "files below its own / only; signals are held by ids alone";
-        report.lost("domain", WANTED, held, by, "--landlock=off");
+        let held = "signals are held by ids alone";
+        report.lost(id::SCOPES, "scope", SCOPE, held, by, OFF);
     } else {
-        report.held("domain", WANTED, by, "--landlock=off");
+        report.held(id::SCOPES, "scope", SCOPE, by, OFF);
     }
     Ok(true)
 }
@@ -241,15 +276,19 @@ fn paths(
     );
     let read_only: Vec<String> = defaults::READ_ONLY.iter().map(|&p| p.to_owned()).collect();
     let told = [
-        ("hidden paths", masked.join(" ")),
-        ("read-only paths", format!("{} /sys", read_only.join(" "))),
+        (id::MASKS, "hidden paths", masked.join(" ")),
+        (
+            id::READ_ONLY,
+            "read-only paths",
+            format!("{} /sys", read_only.join(" ")),
+        ),
     ];
     let down = request.insecure.has(Insecure::PATHS);
-    for (what, wanted) in told {
+    for (id, what, wanted) in told {
         if down {
-            report.lost(what, wanted, "none", "the user", FLAG);
+            report.lost(id, what, wanted, "none", "the user", FLAG);
         } else {
-            report.held(what, wanted, "locked mounts", FLAG);
+            report.held(id, what, wanted, "locked mounts", FLAG);
         }
     }
     if down {
@@ -279,13 +318,13 @@ fn rlimits(host: &Host, report: &mut Report) -> Vec<Rlimit> {
         let text = |soft: u64, hard: u64| format!("{soft}:{hard}");
         let asked = text(wanted.soft, wanted.hard);
         if (held.soft, held.hard) == (wanted.soft, wanted.hard) {
-            report.held(what, asked, "setrlimit", "");
+            report.held(id::RLIMITS, what, asked, "setrlimit", "");
         } else {
             let by = match host.resource_privilege {
                 ResourcePrivilege::Held => "fs.nr_open of the host",
                 ResourcePrivilege::Missing => "the caller's hard limit, without CAP_SYS_RESOURCE",
             };
-            report.lost(what, asked, text(held.soft, held.hard), by, "");
+            report.lost(id::RLIMITS, what, asked, text(held.soft, held.hard), by, "");
         }
         out.push(held);
     }
@@ -313,6 +352,7 @@ fn oom_score_adj(isolators: &[Isolator], host: &Host, report: &mut Report) -> Re
             }
         };
         report.held(
+            id::OOM,
             "oom_score_adj",
             value.to_string(),
             "/proc/PID/oom_score_adj",
@@ -337,6 +377,7 @@ fn oom_score_adj(isolators: &[Isolator], host: &Host, report: &mut Report) -> Re
         .with_hint(format!("`{FLAG}={}` is the lowest possible here", host.oom_score_adj)));
     }
     report.held(
+        id::OOM,
         "oom_score_adj",
         value.to_string(),
         "/proc/PID/oom_score_adj",
@@ -347,3 +388,5 @@ fn oom_score_adj(isolators: &[Isolator], host: &Host, report: &mut Report) -> Re
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::host as sample_host;

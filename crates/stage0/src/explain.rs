@@ -11,6 +11,9 @@ use serde::Serialize;
 /// One fact.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Row {
+    /// The defence it belongs to, such as `W04`; empty when it is none.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub id: &'static str,
     /// What it is about.
     pub what: String,
     /// How it is.
@@ -67,6 +70,7 @@ pub fn explain(planned: &Planned, manifest: &PodManifest, layers: &[usize]) -> E
 
 fn row(what: &str, is: impl Into<String>, flag: &str) -> Row {
     Row {
+        id: "",
         what: what.to_owned(),
         is: is.into(),
         wanted: String::new(),
@@ -77,6 +81,7 @@ fn row(what: &str, is: impl Into<String>, flag: &str) -> Row {
 
 fn report_rows(report: &Report) -> impl Iterator<Item = Row> {
     report.rows.iter().map(|r| Row {
+        id: r.id,
         what: r.what.clone(),
         is: r.enforced.clone(),
         wanted: if r.is_held() {

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 const BASE: u32 = 1 << 20;
 const UUID: &str = "0d5a1c5e-0000-4000-8000-000000000001";
 
-fn plan() -> Plan {
+pub(crate) fn plan() -> Plan {
     let app = |name: &str, slot: u32, uid: u32| AppPlan {
         name: AppName::new(name).unwrap(),
         slot,
@@ -263,79 +263,109 @@ fn what_a_process_may_do_by_itself_is_no_drift() {
     assert_eq!(judge_in(&plan, 0, &facts), []);
 }
 
+type Change = fn(&mut Facts);
+
+/// A field of an app's findings, and what makes one.
+const CHANGES: &[(&str, Change)] = &[
+    ("program", |f| f.program = (1, 1)),
+    ("inheritable", |f| f.tasks[0].sets[0] = 1 << 21),
+    ("permitted", |f| f.tasks[0].sets[1] = 0b111),
+    ("effective", |f| f.tasks[0].sets[2] = 0b111),
+    ("bounding", |f| f.tasks[0].sets[3] = 0b111),
+    ("bounding", |f| f.tasks[0].sets[3] = 0b1),
+    ("ambient", |f| f.tasks[0].sets[4] = 0b111),
+    ("effective", |f| {
+        f.tasks.push(task([0, 3, 7, 3, 0], BASE + 65_536))
+    }),
+    ("no_new_privs", |f| f.tasks[0].no_new_privs = false),
+    ("seccomp", |f| f.tasks[0].seccomp = 0),
+    ("seccomp filters", |f| f.tasks[0].filters = Some(0)),
+    ("uid_map", |f| f.uid_map = idmap::app(0, 0)),
+    ("gid_map", |f| f.gid_map.clear()),
+    ("range", |f| f.uid_map = idmap::app(BASE, 2)),
+    ("ids", |f| f.tasks[0].gids[2] = 0),
+    ("ids", |f| f.tasks[0].groups = vec![4]),
+    ("net", |f| {
+        f.namespaces.insert("net", 3);
+    }),
+    ("ipc", |f| {
+        f.namespaces.insert("ipc", 999);
+    }),
+    ("pid", |f| {
+        f.namespaces.insert("pid", 2);
+    }),
+    ("user", |f| {
+        f.namespaces.insert("user", 1200);
+    }),
+    ("mnt", |f| {
+        f.namespaces.insert("mnt", 101);
+    }),
+    ("cgroup", |f| {
+        f.namespaces.remove("cgroup");
+    }),
+    ("cgroup v2", |f| {
+        f.cgroups[1].1 = format!("/rkt/{UUID}/app-redder")
+    }),
+    ("cgroup pids", |f| f.cgroups[0].1 = "/".into()),
+    ("fsize", |f| f.limits[1] = (10, u64::MAX)),
+    ("mount /", |f| f.mounts[0].options[0] = "rw".into()),
+    ("mount /", |f| f.mounts[0].options[1] = "x".into()),
+    ("mount /", |f| f.mounts[0].kind = "ext4".into()),
+    ("mount /proc", |f| f.mounts[1].super_options.clear()),
+    ("mount /sys", |f| {
+        f.mounts.remove(5);
+    }),
+    ("mount /dev", |f| f.mounts[2].options[0] = "rw".into()),
+    ("mask /proc/kcore", |f| {
+        f.mounts.remove(6);
+    }),
+    ("read-only path /proc/sys", |f| {
+        f.mounts[7].options[0] = "rw".into()
+    }),
+    ("volume /data", |f| f.mounts[8].options[0] = "rw".into()),
+    ("volume /data", |f| {
+        f.mounts.remove(8);
+    }),
+    ("mount /data/below", |f| {
+        f.mounts[9].options[0] = "rw".into()
+    }),
+    ("mount /srv", |f| {
+        f.mounts.push(mount(30, "/srv", "ext4", "ro,nosuid,nodev"))
+    }),
+    ("mount /data", |f| f.mounts[8].propagates = true),
+    ("root", |f| f.root = "/mnt".into()),
+    ("descriptors", |f| f.too_many_descriptors = true),
+    ("descriptor 1", |f| f.descriptors[0].mount = Some(99)),
+    ("cwd", |f| {
+        f.descriptors[0].name = "cwd".into();
+        f.descriptors[0].mount = Some(99);
+    }),
+];
+
+#[test]
+fn every_finding_is_of_a_defence_and_every_defence_that_is_seen_has_one() {
+    use crate::defences::{DEFENCES, Seen, of_finding};
+    let mut seen = std::collections::BTreeSet::new();
+    for (field, change) in CHANGES {
+        let mut facts = app("red", 1, 0);
+        change(&mut facts);
+        for f in judge_in(&plan(), 0, &facts) {
+            let rows = of_finding(f.group, &f.field, false);
+            assert!(!rows.is_empty(), "{field}: {f:?} is of no defence");
+            seen.extend(rows.iter().map(|d| d.id));
+        }
+    }
+    let init = of_finding(super::Group::Ids, "dumpable", true);
+    seen.extend(init.iter().map(|d| d.id));
+    for d in DEFENCES {
+        let wanted = matches!(d.audit, Seen::Fields(_));
+        assert_eq!(seen.contains(d.id), wanted, "{} {}", d.id, d.name);
+    }
+}
+
 #[test]
 fn every_field_of_an_app_is_compared() {
-    type Change = fn(&mut Facts);
-    let changes: &[(&str, Change)] = &[
-        ("program", |f| f.program = (1, 1)),
-        ("inheritable", |f| f.tasks[0].sets[0] = 1 << 21),
-        ("permitted", |f| f.tasks[0].sets[1] = 0b111),
-        ("effective", |f| f.tasks[0].sets[2] = 0b111),
-        ("bounding", |f| f.tasks[0].sets[3] = 0b111),
-        ("bounding", |f| f.tasks[0].sets[3] = 0b1),
-        ("ambient", |f| f.tasks[0].sets[4] = 0b111),
-        ("effective", |f| {
-            f.tasks.push(task([0, 3, 7, 3, 0], BASE + 65_536))
-        }),
-        ("no_new_privs", |f| f.tasks[0].no_new_privs = false),
-        ("seccomp", |f| f.tasks[0].seccomp = 0),
-        ("seccomp filters", |f| f.tasks[0].filters = Some(0)),
-        ("uid_map", |f| f.uid_map = idmap::app(0, 0)),
-        ("gid_map", |f| f.gid_map.clear()),
-        ("range", |f| f.uid_map = idmap::app(BASE, 2)),
-        ("ids", |f| f.tasks[0].gids[2] = 0),
-        ("ids", |f| f.tasks[0].groups = vec![4]),
-        ("net", |f| {
-            f.namespaces.insert("net", 3);
-        }),
-        ("ipc", |f| {
-            f.namespaces.insert("ipc", 999);
-        }),
-        ("pid", |f| {
-            f.namespaces.insert("pid", 2);
-        }),
-        ("user", |f| {
-            f.namespaces.insert("user", 1200);
-        }),
-        ("mnt", |f| {
-            f.namespaces.insert("mnt", 101);
-        }),
-        ("cgroup", |f| {
-            f.namespaces.remove("cgroup");
-        }),
-        ("cgroup v2", |f| {
-            f.cgroups[1].1 = format!("/rkt/{UUID}/app-redder")
-        }),
-        ("cgroup pids", |f| f.cgroups[0].1 = "/".into()),
-        ("fsize", |f| f.limits[1] = (10, u64::MAX)),
-        ("mount /", |f| f.mounts[0].options[0] = "rw".into()),
-        ("mount /", |f| f.mounts[0].options[1] = "x".into()),
-        ("mount /", |f| f.mounts[0].kind = "ext4".into()),
-        ("mount /proc", |f| f.mounts[1].super_options.clear()),
-        ("mount /sys", |f| {
-            f.mounts.remove(5);
-        }),
-        ("mask /proc/kcore", |f| {
-            f.mounts.remove(6);
-        }),
-        ("read-only path /proc/sys", |f| {
-            f.mounts[7].options[0] = "rw".into()
-        }),
-        ("volume /data", |f| f.mounts[8].options[0] = "rw".into()),
-        ("volume /data", |f| {
-            f.mounts.remove(8);
-        }),
-        ("mount /data/below", |f| {
-            f.mounts[9].options[0] = "rw".into()
-        }),
-        ("mount /srv", |f| {
-            f.mounts.push(mount(30, "/srv", "ext4", "ro,nosuid,nodev"))
-        }),
-        ("mount /data", |f| f.mounts[8].propagates = true),
-        ("root", |f| f.root = "/mnt".into()),
-        ("descriptors", |f| f.too_many_descriptors = true),
-    ];
-    for (field, change) in changes {
+    for (field, change) in CHANGES {
         let mut facts = app("red", 1, 0);
         change(&mut facts);
         let found = judge_in(&plan(), 0, &facts);

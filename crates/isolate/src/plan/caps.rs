@@ -3,6 +3,7 @@
 use super::report::Report;
 use super::{Insecure, WallsRequest};
 use crate::defaults::{CAPABILITIES, INERT};
+use crate::defences::id;
 use crate::error::{Error, Kind};
 use rkt_spec::capability::CapSet;
 use rkt_spec::manifest::Isolator;
@@ -59,6 +60,7 @@ pub(super) fn decide(request: &WallsRequest<'_>, report: &mut Report) -> Result<
     if open {
         let flag = "--insecure-options=capabilities";
         report.lost(
+            id::BOUNDING,
             "bounding capabilities",
             wanted.to_string(),
             "all",
@@ -67,6 +69,7 @@ pub(super) fn decide(request: &WallsRequest<'_>, report: &mut Report) -> Result<
         );
     } else {
         report.held(
+            id::BOUNDING,
             "bounding capabilities",
             wanted.to_string(),
             "bounding set",
@@ -82,6 +85,7 @@ pub(super) fn decide(request: &WallsRequest<'_>, report: &mut Report) -> Result<
     };
     let held = format!("{} (uid {})", permitted.union(ambient), request.uid);
     report.held(
+        id::SETS,
         "capabilities at start",
         held,
         "the app's own user namespace",
@@ -91,6 +95,7 @@ pub(super) fn decide(request: &WallsRequest<'_>, report: &mut Report) -> Result<
         let one = CapSet(1 << number);
         if !open && explicit.contains(one) {
             report.lost(
+                id::SETS,
                 format!("capability {one}"),
                 "granted",
                 "granted, but it cannot act",

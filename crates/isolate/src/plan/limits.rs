@@ -3,6 +3,7 @@
 use super::report::Report;
 use crate::cgroup::{self, Version};
 use crate::defaults::{APP_PIDS, POD_PIDS};
+use crate::defences::id;
 use crate::error::{Error, Kind};
 use crate::host::Host;
 use rkt_spec::manifest::Isolator;
@@ -90,7 +91,7 @@ fn decide(
         };
         let wanted = limit.value.to_string();
         if limit.value == 0 {
-            report.held(row.title, "no limit", "the user", row.flag);
+            report.held(id::LIMITS, row.title, "no limit", "the user", row.flag);
             continue;
         }
         match host.cgroups.version_of(row.controller) {
@@ -99,7 +100,7 @@ fn decide(
                     Version::V1 => "cgroup v1",
                     Version::V2 => "cgroup v2",
                 };
-                report.held(row.title, wanted, by, row.flag);
+                report.held(id::LIMITS, row.title, wanted, by, row.flag);
                 out.push(limit);
             }
             None if asked.contains(&limit) => {
@@ -117,7 +118,7 @@ fn decide(
                     "no cgroup controller `{}` on this host",
                     row.controller.name()
                 );
-                report.lost(row.title, wanted, "no limit", by, row.flag);
+                report.lost(id::LIMITS, row.title, wanted, "no limit", by, row.flag);
             }
         }
     }

@@ -5,6 +5,8 @@ use std::fmt;
 /// One wall or limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
+    /// The row of [`crate::defences::DEFENCES`] it belongs to.
+    pub id: &'static str,
     /// What it is about.
     pub what: String,
     /// What the isolators and defaults ask for.
@@ -49,6 +51,7 @@ impl Report {
 
     pub(super) fn held(
         &mut self,
+        id: &'static str,
         what: impl Into<String>,
         wanted: impl Into<String>,
         by: impl Into<String>,
@@ -56,6 +59,7 @@ impl Report {
     ) {
         let wanted = wanted.into();
         self.rows.push(Row {
+            id,
             what: what.into(),
             enforced: wanted.clone(),
             wanted,
@@ -66,6 +70,7 @@ impl Report {
 
     pub(super) fn lost(
         &mut self,
+        id: &'static str,
         what: impl Into<String>,
         wanted: impl Into<String>,
         enforced: impl Into<String>,
@@ -73,6 +78,7 @@ impl Report {
         flag: &str,
     ) {
         self.rows.push(Row {
+            id,
             what: what.into(),
             wanted: wanted.into(),
             enforced: enforced.into(),

@@ -3,6 +3,7 @@
 use crate::columns;
 use crate::failure::{Failure, printable};
 use rkt_isolate::audit::{Audit, Group, Process};
+use rkt_isolate::defences;
 use rkt_spec::Uuid;
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -123,7 +124,12 @@ fn process(process: &Process) -> Value {
         .findings
         .iter()
         .map(|f| {
-            json!({ "group": f.group.name(), "field": f.field, "wanted": f.wanted, "found": f.found })
+            let defences = defences::of_finding(f.group, &f.field, process.init);
+            let ids: Vec<_> = defences.iter().map(|d| d.id).collect();
+            json!({
+                "group": f.group.name(), "field": f.field, "wanted": f.wanted, "found": f.found,
+                "defences": ids,
+            })
         })
         .collect();
     json!({
