@@ -283,4 +283,6 @@ fn image(raw: RawDocument) -> Result<Manifest> {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

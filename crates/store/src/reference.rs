@@ -217,6 +217,12 @@ impl LocalName {
 
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // `file:` addresses are absolute; a relative path stays as it was typed.
+        if let Self::AciFile(path) = self
+            && path.is_relative()
+        {
+            return path.display().fmt(f);
+        }
         f.write_str(self.scheme())?;
         match self {
             Self::Registry(n) => n.fmt(f),
@@ -249,5 +255,7 @@ impl fmt::Display for RegistryName {
     }
 }
 
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;

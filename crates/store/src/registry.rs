@@ -8,6 +8,7 @@ mod auth;
 mod challenge;
 mod dns;
 mod endpoint;
+mod headers;
 mod http;
 mod proxy;
 mod refusal;

@@ -113,6 +113,7 @@ fn skip_token68(text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn real_challenges_are_read() {
@@ -164,17 +165,75 @@ mod tests {
         ] {
             let _ = parse(text);
         }
-        let mut state = 1_u32;
-        for _ in 0..50_000 {
-            let mut text = String::new();
-            for _ in 0..24 {
-                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                let alphabet = b"ab=\",\\ \tB:/~";
-                text.push(char::from(
-                    alphabet[usize::try_from(state >> 16).unwrap() % alphabet.len()],
-                ));
-            }
-            let _ = parse(&text);
+    }
+
+    /// A challenge in one of the ways of writing it.
+    fn spelled() -> impl Strategy<Value = (String, Challenge)> {
+        let param = (
+            "[a-zA-Z][a-zA-Z0-9_-]{0,8}",
+            "[ -~\u{e9}\u{4e2d}]{0,16}",
+            "[ \t]{0,2}",
+            any::<bool>(),
+        );
+        let scheme = "[a-zA-Z][a-zA-Z0-9-]{0,10}";
+        (scheme, prop::collection::vec(param, 0..5), "[ \t]{0,2}").prop_map(
+            |(scheme, params, gap)| {
+                let mut text = scheme.clone();
+                let mut list = Vec::new();
+                for (index, (name, value, space, bare)) in params.into_iter().enumerate() {
+                    text.push_str(if index == 0 { " " } else { "," });
+                    text.push_str(&gap);
+                    // Without quotes only what cannot be taken for something else.
+                    let plain = !value.is_empty()
+                        && value
+                            .bytes()
+                            .all(|b| b.is_ascii_alphanumeric() || b"-._~/:".contains(&b));
+                    let written = match bare && plain {
+                        true => value.clone(),
+                        false => {
+                            let escaped = value.replace('\\', "\\\\").replace('"', "\\\"");
+                            format!("\"{escaped}\"")
+                        }
+                    };
+                    text.push_str(&format!("{name}{space}={space}{written}"));
+                    list.push((name.to_ascii_lowercase(), value));
+                }
+                let challenge = Challenge {
+                    scheme: scheme.to_ascii_lowercase(),
+                    params: list,
+                };
+                (text, challenge)
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn challenges_are_read_as_they_are_written(
+            list in prop::collection::vec(spelled(), 1..4), between in "[ \t]{0,2},[ \t,]{0,3}",
+        ) {
+            let text: Vec<&str> = list.iter().map(|(text, _)| text.as_str()).collect();
+            let want: Vec<Challenge> = list.iter().map(|(_, c)| c.clone()).collect();
+            prop_assert_eq!(parse(&text.join(&between)), want);
         }
+
+        #[test]
+        fn any_mess_is_read_to_no_more_than_it_holds(
+            text in "(Basic|Bearer|realm|scope|=|==|\"|\\\\|,| |\t|:|/|~|[a-c]|\u{e9}){0,60}"
+        ) {
+            let list = parse(&text);
+            let held: usize = list
+                .iter()
+                .map(|c| c.scheme.len() + c.params.iter().map(|(n, v)| n.len() + v.len()).sum::<usize>())
+                .sum();
+            prop_assert!(held <= text.len(), "{:?}", list);
+            prop_assert!(list.iter().all(|c| !c.scheme.is_empty()));
+        }
+    }
+
+    #[test]
+    fn what_is_too_long_is_not_looked_at() {
+        let long = format!("Basic realm=\"{}\"", "x".repeat(LONGEST));
+        assert!(parse(&long).is_empty());
     }
 }

@@ -5,7 +5,7 @@
 
 use super::address::{Address, Scheme};
 use super::dns::{Dns, Failure};
-use super::{proxy, tls};
+use super::{headers, proxy, tls};
 use crate::error::{Error, Kind, Result};
 use crate::options::{Network, Patience};
 use std::collections::HashMap;
@@ -13,9 +13,9 @@ use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
-use ureq::Agent;
 use ureq::http::{HeaderMap, Method, Request};
 use ureq::unversioned::transport::DefaultConnector;
+use ureq::Agent;
 
 /// Most redirects of one request.
 const MOST_REDIRECTS: usize = 10;
@@ -61,14 +61,9 @@ impl Answer {
         Some(whole.split(';').next()?.trim().to_ascii_lowercase())
     }
 
-    /// The pause of `Retry-After`: seconds, or a date (RFC 9110, 10.2.3).
+    /// The pause of `Retry-After`.
     pub(super) fn retry_after(&self) -> Option<Duration> {
-        let text = self.header("retry-after")?.trim();
-        if let Ok(seconds) = text.parse() {
-            return Some(Duration::from_secs(seconds));
-        }
-        let then = httpdate::parse_http_date(text).ok()?;
-        Some(then.duration_since(SystemTime::now()).unwrap_or_default())
+        headers::retry_after(self.header("retry-after")?, SystemTime::now())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::address::Address;
 use super::endpoint::Endpoint;
+use super::headers::Part;
 use super::http::{self, Ask};
 use super::tries::{Failure, Tries};
 use crate::error::{Error, Kind, Result};
@@ -109,7 +110,14 @@ impl Endpoint<'_> {
                 }
                 transfer.offset
             }
-            206 if asked && begins_at(answer.header("content-range"), transfer.offset) => 0,
+            206 if asked
+                && answer
+                    .header("content-range")
+                    .and_then(Part::parse)
+                    .is_some_and(|p| p.goes_on(transfer.offset, Some(transfer.size))) =>
+            {
+                0
+            }
             // A registry that has its own idea of ranges is asked for the whole.
             206 | 416 if asked => {
                 transfer.ranges = false;
@@ -171,13 +179,6 @@ impl Endpoint<'_> {
             transfer.offset, transfer.size
         )))
     }
-}
-
-/// Whether a `Content-Range` is the part that was asked for.
-fn begins_at(range: Option<&str>, offset: u64) -> bool {
-    range
-        .and_then(|r| r.trim().strip_prefix("bytes "))
-        .is_some_and(|r| r.trim_start().starts_with(&format!("{offset}-")))
 }
 
 fn wrong_size(size: u64, has: &str) -> Failure {

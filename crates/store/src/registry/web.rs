@@ -1,6 +1,7 @@
 //! Plain files of the web, by the same rules as registries: TLS, redirects, proxies, patience.
 
 use super::address::Address;
+use super::headers::{Part, max_age};
 use super::http::{Ask, Http, explain_io};
 use crate::error::{Error, Kind, Result};
 use crate::options::Network;
@@ -54,8 +55,8 @@ impl Web {
         };
         let answer = self.0.send(&address, &ask)?;
         if from.byte != 0 && answer.status == 206 {
-            let range = answer.header("content-range").unwrap_or("");
-            if !range.trim().starts_with(&format!("bytes {}-", from.byte)) {
+            let part = answer.header("content-range").and_then(Part::parse);
+            if !part.is_some_and(|p| p.goes_on(from.byte, None)) {
                 return Err(Error::new(
                     Kind::Refused,
                     format!("`{host}` sends another part than it was asked for"),
@@ -78,21 +79,6 @@ impl Web {
     }
 }
 
-/// Seconds that `Cache-Control` allows; 0 for `no-cache` and `no-store`.
-fn max_age(text: &str) -> Option<u64> {
-    let mut age = None;
-    for word in text.split(',').map(str::trim) {
-        let word = word.to_ascii_lowercase();
-        if matches!(word.as_str(), "no-cache" | "no-store") {
-            return Some(0);
-        }
-        if let Some(seconds) = word.strip_prefix("max-age=") {
-            age = seconds.trim_matches('"').parse().ok();
-        }
-    }
-    age
-}
-
 /// A body whose failures are told in our words.
 struct Explained {
     body: Box<dyn Read + Send>,
@@ -105,23 +91,5 @@ impl Read for Explained {
             io::ErrorKind::Interrupted => e,
             _ => explain_io(&e, &self.host).into(),
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::max_age;
-
-    #[test]
-    fn cache_control_is_read() {
-        for (text, want) in [
-            ("max-age=60", Some(60)),
-            ("public, Max-Age=\"7\"", Some(7)),
-            ("no-cache, max-age=60", Some(0)),
-            ("private", None),
-            ("max-age=x", None),
-        ] {
-            assert_eq!(max_age(text), want, "{text}");
-        }
     }
 }
