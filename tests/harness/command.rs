@@ -44,6 +44,14 @@ impl Done {
         self
     }
 
+    /// Itself, when neither stdout nor stderr has this word: a secret.
+    #[track_caller]
+    pub fn never_says(self, word: &str) -> Self {
+        let said = self.err.contains(word) || self.out.contains(word);
+        assert!(!said, "a secret is said\n{self}");
+        self
+    }
+
     /// Itself, when stderr is an error as rkt tells one: what was done, because, and a hint if
     /// one is sure; one line each, and no other noise.
     #[track_caller]

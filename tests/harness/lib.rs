@@ -18,6 +18,7 @@ pub mod images;
 pub mod layout;
 pub mod need;
 pub mod pod;
+pub mod proxy;
 pub mod registry;
 pub mod rkt;
 pub mod slow;

@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// An authority and one certificate of it, for `127.0.0.1` and `localhost`.
+/// An authority and one certificate of it, for `127.0.0.1`, `localhost` and `registry.test`.
 pub struct Ca {
     /// Its own certificate.
     pub root: PathBuf,
@@ -40,7 +40,11 @@ impl Ca {
             text("server.key"),
             text("server.csr")
         ));
-        fs::write(path("ext"), "subjectAltName=DNS:localhost,IP:127.0.0.1\n").unwrap();
+        fs::write(
+            path("ext"),
+            "subjectAltName=DNS:localhost,DNS:registry.test,IP:127.0.0.1\n",
+        )
+        .unwrap();
         openssl(format!(
             "x509 -req -in {} -CA {} -CAkey {} -CAcreateserial -out {} -days 2 -extfile {}",
             text("server.csr"),

@@ -6,6 +6,7 @@ mod content;
 mod equality;
 mod hostile;
 mod policy;
+mod proxy;
 mod registries;
 mod resume;
 mod safety;

@@ -15,7 +15,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use ureq::http::{HeaderMap, Method, Request};
 use ureq::unversioned::transport::DefaultConnector;
-use ureq::Agent;
+use ureq::{Agent, Proxy};
 
 /// Most redirects of one request.
 const MOST_REDIRECTS: usize = 10;
@@ -185,7 +185,7 @@ impl Http {
                 .map_err(ureq::Error::from)
                 .and_then(|r| agent.run(r)),
         };
-        let response = sent.map_err(|e| explain(e, to))?;
+        let response = sent.map_err(|e| explain(e, to, agent.config().proxy()))?;
         let (parts, body) = response.into_parts();
         Ok(Answer {
             status: parts.status.as_u16(),
@@ -265,8 +265,11 @@ pub(super) fn read_document(
 }
 
 /// A failed exchange in our words.
-fn explain(error: ureq::Error, to: &Address) -> Error {
+fn explain(error: ureq::Error, to: &Address, proxy: Option<&Proxy>) -> Error {
     let host = to.authority();
+    if let Some(error) = proxy.and_then(|proxy| proxy::explain(&error, &host, proxy)) {
+        return error;
+    }
     match error {
         ureq::Error::Timeout(_) => Error::new(
             Kind::Unreachable,

@@ -1,6 +1,7 @@
 //! Which hosts are reached through a proxy. The caller gives the variables as text.
 
 use super::address::{Address, Scheme};
+use super::dns::Failure;
 use crate::error::{Error, Kind, Result};
 use crate::options::Proxies;
 use std::net::IpAddr;
@@ -23,6 +24,45 @@ pub(super) fn proxy_for(proxies: &Proxies, to: &Address) -> Result<Option<Proxy>
         Error::new(Kind::System, "the proxy variable is no address of a proxy")
             .hint("it should look like `http://proxy.example:3128`")
     })
+}
+
+/// Why a proxy did not lead to `host`; `None` when the proxy is not to blame. Its user and password
+/// are not repeated.
+pub(super) fn explain(error: &ureq::Error, host: &str, proxy: &Proxy) -> Option<Error> {
+    let at = format!("proxy `{}:{}`", proxy.host(), proxy.port());
+    let unreachable = |why: String| Error::new(Kind::Unreachable, why);
+    match error {
+        ureq::Error::ConnectProxyFailed(said) => {
+            let error = unreachable(format!("{at} does not lead to `{host}`: {said}"));
+            Some(match said.contains("407") {
+                true => error.hint(
+                    "it wants a user and password: `https_proxy=http://USER:PASSWORD@HOST:PORT`",
+                ),
+                false => error,
+            })
+        }
+        // Behind a proxy, what fails before there is a connection is the way to the proxy.
+        ureq::Error::Io(e) => {
+            let dns = e.get_ref().and_then(|e| e.downcast_ref::<Failure>());
+            if let Some(dns) = dns {
+                return Some(unreachable(format!(
+                    "{at}, which is to lead to `{host}`, has a name that leads nowhere: {dns}"
+                )));
+            }
+            (e.kind() == std::io::ErrorKind::ConnectionRefused).then(|| {
+                unreachable(format!(
+                    "nobody listens at {at}, which is to lead to `{host}`"
+                ))
+            })
+        }
+        ureq::Error::ConnectionFailed | ureq::Error::HostNotFound => Some(unreachable(format!(
+            "there is no way to {at}, which is to lead to `{host}`"
+        ))),
+        ureq::Error::Timeout(_) => Some(unreachable(format!(
+            "`{host}` does not answer in time through {at}"
+        ))),
+        _ => None,
+    }
 }
 
 /// `no_proxy` as curl and Go read it: `*`, names with their sub-domains, `.suffix`,
