@@ -16,7 +16,8 @@ flock "$cache/lock" "$here/root.sh" "$suite" "$machine"
 for old in "$cache/$suite"-*; do [ "$old" = "$machine" ] || rm -rf "$old"; done
 
 work=$(mktemp -d) && trap 'rm -rf "$work"' EXIT INT TERM
-mkdir -p "$work/payload/bin" && cp -r "$here/inside.sh" "$here/image.sh" "$here/cases" "$work/payload/"
+mkdir -p "$work/payload/bin" && cp -r "$here/inside.sh" "$here/image.sh" "$here/cases" \
+    "$here/../../contrib/systemd/rkt-pod@.service" "$work/payload/"
 for file in "$@"; do cp -rL "$file" "$work/payload/bin/"; done
 tar -cf "$work/payload.tar" -C "$work/payload" .
 : > "$work/output" && : > "$work/status"

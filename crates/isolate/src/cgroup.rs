@@ -10,6 +10,7 @@ mod kill;
 mod knobs;
 mod layout;
 mod pod;
+pub mod scope;
 
 pub use counters::Counters;
 pub use knobs::{KNOBS, Knob, Must, Write, knob};

@@ -1,6 +1,7 @@
 //! The last step: this process, or a child of it, becomes stage1.
 
 use crate::error::{Doing, Error};
+use crate::scope::SystemdScope;
 use rkt_spec::codec::Record;
 use rkt_spec::plan::{Plan, Ready};
 use rkt_sys::fd::{cloexec_from, keep_on_exec, onto_stdio, sealed_memfd};
@@ -23,6 +24,8 @@ pub(crate) struct HandOver<'a> {
     pub(crate) plan: Plan,
     /// Every descriptor that the plan names.
     pub(crate) descriptors: Vec<BorrowedFd<'a>>,
+    /// What to ask systemd for first.
+    pub(crate) scope: Option<SystemdScope>,
     /// `NOTIFY_SOCKET` of the caller.
     pub(crate) notify_socket: Option<&'a OsStr>,
 }
@@ -73,11 +76,15 @@ impl HandOver<'_> {
             program: self.program,
             plan: self.plan,
             descriptors,
+            scope: self.scope,
             notify_socket: self.notify_socket,
         }
     }
 
     fn become_stage1(&self) -> Error {
+        if let Some(Err(error)) = self.scope.as_ref().map(SystemdScope::enter) {
+            return error;
+        }
         match self.try_exec() {
             Ok(error) => Error::from(error).while_doing(format!(
                 "execute the supervisor `{}`",

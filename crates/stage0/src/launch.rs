@@ -49,7 +49,7 @@ pub fn launch(
         sources,
         store,
     } = prepared;
-    let mut plan = planned.plan;
+    let (mut plan, scope) = (planned.plan, planned.scope);
     let pod = Pods::make(&request.place.dir)?.create(uuid)?.to_prepare()?;
     if let Some(name) = &manifest.name {
         pod.claim_name(name)?;
@@ -96,6 +96,7 @@ pub fn launch(
         program: &program,
         plan,
         descriptors,
+        scope,
         notify_socket: launcher.notify_socket,
     };
     let outcome = if request.detach {

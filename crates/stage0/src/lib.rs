@@ -16,6 +16,7 @@ pub mod plan;
 pub mod prepare;
 pub mod request;
 pub mod resolve;
+mod scope;
 pub mod sources;
 pub mod stage1;
 pub mod users;

@@ -302,7 +302,7 @@ mod tests {
         let mut request = RunRequest::new(Place {
             dir: "/d".into(),
             run_dir: "/r".into(),
-            cgroup_parent: "rkt".into(),
+            cgroup_parent: None,
         });
         request.apps = apps;
         request

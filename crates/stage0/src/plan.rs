@@ -3,7 +3,8 @@
 //! Numbers of descriptors are put in by [`crate::launch`], which owns them.
 
 use crate::error::{Doing, Error};
-use crate::request::{AppRequest, InsecureOptions, RunRequest, Stdin};
+use crate::request::{AppRequest, CGROUP_PARENT, InsecureOptions, RunRequest, Stdin};
+use crate::scope::SystemdScope;
 use crate::sources::{self, Source};
 use crate::volumes;
 use rkt_isolate::host::Host;
@@ -35,6 +36,8 @@ pub struct Facts {
     pub low_port: u16,
     /// Whether rkt's own standard input is a terminal.
     pub terminal: bool,
+    /// Whether systemd is to give the pod a scope, when no other cgroup is asked for.
+    pub systemd: bool,
 }
 
 /// A plan, and what there is to say about it.
@@ -48,6 +51,8 @@ pub struct Planned {
     pub pod_report: Report,
     /// Things to say once before the start.
     pub notes: Vec<String>,
+    /// The scope that the supervisor has to ask systemd for.
+    pub(crate) scope: Option<SystemdScope>,
 }
 
 /// Decides everything that is left to decide; `opened` has one entry a volume.
@@ -92,13 +97,22 @@ pub fn build(
     let needed = u32::try_from(apps.len())
         .unwrap_or(u32::MAX)
         .saturating_add(1);
+    let scope = match &request.place.cgroup_parent {
+        None if facts.systemd => Some(SystemdScope { uuid }),
+        _ => None,
+    };
+    let cgroup_parent = match (&scope, &request.place.cgroup_parent) {
+        (Some(_), _) => rkt_isolate::cgroup::scope::parent(&uuid),
+        (None, Some(given)) => given.clone(),
+        (None, None) => CGROUP_PARENT.to_owned(),
+    };
     let plan = Plan {
         uuid,
         pod_name: manifest.name.clone(),
         hostname: manifest.hostname.clone(),
         net,
         run_dir: text(&request.place.run_dir)?,
-        cgroup_parent: request.place.cgroup_parent.clone(),
+        cgroup_parent,
         slots: needed.max(BLOCK_SLOTS),
         hide_siblings: apps.len() > 1,
         hosts: match net {
@@ -126,6 +140,7 @@ pub fn build(
         reports,
         pod_report,
         notes,
+        scope,
     })
 }
 

@@ -82,8 +82,10 @@ fn look(request: &RunRequest) -> Facts {
     let low_port = host_net
         .then(|| std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").ok())
         .flatten();
+    let host = host::probe();
     Facts {
-        host: host::probe(),
+        systemd: rkt_isolate::cgroup::scope::wanted(&host.cgroups),
+        host,
         hosts: host_net.then(|| read(Path::new("/etc/hosts"))).flatten(),
         resolv_conf: host_net
             .then(|| read(Path::new("/etc/resolv.conf")))

@@ -95,6 +95,9 @@ impl RunRequest {
     }
 }
 
+/// Cgroup below which all pods are where no systemd gives them scopes.
+pub const CGROUP_PARENT: &str = "rkt";
+
 /// Where rkt works on this host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
@@ -102,8 +105,9 @@ pub struct Place {
     pub dir: PathBuf,
     /// Pinned namespaces and locks, normally `/run/rkt`.
     pub run_dir: PathBuf,
-    /// Cgroup below which pods' cgroups are made, normally `rkt`.
-    pub cgroup_parent: String,
+    /// Cgroup below which the pod's cgroups are made; `None` is a systemd scope of the pod's own
+    /// where systemd runs on cgroup v2, and [`CGROUP_PARENT`] elsewhere.
+    pub cgroup_parent: Option<String>,
 }
 
 /// One app of the request.

@@ -74,7 +74,7 @@ fn request(apps: Vec<AppRequest>) -> RunRequest {
     let mut request = RunRequest::new(Place {
         dir: "/var/lib/rkt".into(),
         run_dir: "/run/rkt".into(),
-        cgroup_parent: "rkt".to_owned(),
+        cgroup_parent: None,
     });
     request.apps = apps;
     request
@@ -89,6 +89,7 @@ fn compare(name: &str, request: &RunRequest, images: &[ImageFacts], host: Host) 
         resolv_conf: None,
         low_port: 1024,
         terminal: true,
+        systemd: false,
     };
     let planned = build(request, &manifest, uuid, &[], &facts).unwrap();
     let table = explain(&planned, &manifest, &vec![3; images.len()]).table();

@@ -93,7 +93,7 @@ pub(crate) const DIR: &str = "/var/lib/rkt";
 /// Default of `--run-dir`.
 pub(crate) const RUN_DIR: &str = "/run/rkt";
 /// Default of `--cgroup-parent`.
-pub(crate) const CGROUP_PARENT: &str = "rkt";
+pub(crate) const CGROUP_PARENT: &str = rkt_stage0::request::CGROUP_PARENT;
 
 fn insecure(text: &str) -> Result<InsecureOptions, rkt_spec::Error> {
     InsecureOptions::parse(text)

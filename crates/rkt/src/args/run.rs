@@ -19,7 +19,7 @@ pub(crate) fn parse(words: Vec<OsString>) -> Result<Run, Failure> {
             request: RunRequest::new(Place {
                 dir: super::DIR.into(),
                 run_dir: super::RUN_DIR.into(),
-                cgroup_parent: super::CGROUP_PARENT.to_owned(),
+                cgroup_parent: None,
             }),
             configs: super::Configs::default(),
             trust_keys_from_https: false,

@@ -435,8 +435,8 @@ pub(crate) const FLAGS: &[Flag] = &[
         r.configs.user_config = Some(v.into());
         Ok(())
     }),
-    pod("cgroup-parent", Text("NAME"), "", |r, v| {
-        r.request.place.cgroup_parent = v.to_owned();
+    pod("cgroup-parent", Text("NAME"), "cgroup below which the pod's is made, instead of a systemd scope or `rkt`", |r, v| {
+        r.request.place.cgroup_parent = Some(v.to_owned());
         Ok(())
     }),
     pod("debug", Switch, "tell every step on stderr", |r, v| {

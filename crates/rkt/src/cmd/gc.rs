@@ -171,7 +171,10 @@ fn tell(asked: &Gc, uuid: Uuid, action: &str, text: &str) -> Result<(), Failure>
 /// Ends what is left of a dead pod and removes its cgroups.
 pub(super) fn sweep(globals: &Globals, uuid: Uuid) -> Result<(), Failure> {
     let layout = Layout::detect();
-    cgroup::sweep(&layout, &globals.cgroup_parent, &uuid, KILL_PATIENCE)?;
+    let scope = cgroup::scope::parent(&uuid);
+    for parent in [&globals.cgroup_parent, &scope] {
+        cgroup::sweep(&layout, parent, &uuid, KILL_PATIENCE)?;
+    }
     Ok(())
 }
 
