@@ -1,9 +1,10 @@
 //! `enter` is confined exactly like the app (rkt's CVE-2019-10144, -10145, -10147).
 
 use super::inventory::{DEFAULT, is_walled};
-use rkt_tests::Rkt;
 use rkt_tests::eyes::Process;
+use rkt_tests::{Rkt, images};
 use serde_json::Value;
+use std::fs;
 
 const PROBE: &str = "builtin:probe";
 
@@ -180,4 +181,51 @@ fn the_programs_of_rkt_cannot_be_reached_from_a_pod() {
         std::fs::read(format!("/proc/{before}/exe")).unwrap(),
         program
     );
+}
+
+#[test]
+fn a_user_by_name_is_one_of_the_apps_files_as_they_are_now() {
+    let Some(rkt) = Rkt::needs(images::TOOLS) else {
+        return;
+    };
+    let image = images::BUSYBOX.oci();
+    let script = "echo late:x:4242:4343::/:/bin/sh >> /etc/passwd
+        echo more:x:4444:late >> /etc/group; touch /ready; sleep 1000";
+    let pod = rkt.start(&[&image, "--name=a", "--exec=/bin/sh", "--", "-c", script]);
+    let enter = |user: &str, words: &[&str]| {
+        let mut all = vec!["enter", user, pod.uuid.as_str()];
+        all.extend(words);
+        rkt.rkt(&all)
+    };
+    let sh = |script: &str| enter("--user=0", &["/bin/sh", "-c", script]);
+    sh("while [ ! -e /ready ]; do usleep 1000; done").ok();
+    let ids = enter("--user=late", &["/bin/id"]).ok();
+    assert!(
+        ids.starts_with("uid=4242") && ids.contains("gid=4343") && ids.contains("4444"),
+        "{ids}"
+    );
+    // What only the host has is not the app's, also not by a link.
+    fs::write(rkt.file("passwd"), "host:x:1:1::/:/bin/sh\n").unwrap();
+    let outside = rkt.file("passwd");
+    sh(&format!(
+        "rm /etc/passwd; ln -s ../../../..{} /etc/passwd",
+        outside.display()
+    ))
+    .ok();
+    enter("--user=host", &["/bin/true"])
+        .ends_with(254)
+        .is_one_clear_error()
+        .says("host");
+    // Nothing is waited for, no device opened, nothing endless read; numbers go on working.
+    for (make, says) in [
+        ("mkfifo /etc/passwd", "no regular file"),
+        ("mkdir /etc/passwd", "no regular file"),
+        ("ln -s /dev/zero /etc/passwd", "no regular file"),
+        ("truncate -s 2000000 /etc/passwd", "longer than 1 MiB"),
+    ] {
+        sh(&format!("rm -rf /etc/passwd; {make}")).ok();
+        let done = enter("--user=late", &["/bin/true"]);
+        done.ends_with(125).is_one_clear_error().says(says);
+        enter("--user=4242", &["/bin/true"]).ok();
+    }
 }

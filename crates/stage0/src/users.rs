@@ -211,7 +211,7 @@ fn harmless(text: &str) -> bool {
 
 fn missing(what: &'static str, name: &str, file: &str) -> Error {
     Error::new(format!("\"{name}\" {what} not found")).hint(format!(
-        "the image's {file} has no `{name}`; numbers need no entry there"
+        "the app's {file} has no `{name}`; numbers need no entry there"
     ))
 }
 

@@ -3,6 +3,7 @@
 //! The supervisor makes it; this process only says what, and carries bytes. The operator's
 //! own descriptors never enter the pod: there are pipes or a pty of the app's between.
 
+mod accounts;
 mod process;
 mod relay;
 mod terminal;
@@ -91,7 +92,7 @@ pub(super) fn run(words: Vec<OsString>) -> Result<u8, Failure> {
     let app = choose(&manifest, asked.app.as_ref().map(AppName::as_str).or(app))?;
     let both = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     let tty = asked.tty.unwrap_or(both);
-    let process = process::of(&asked, app, tty)?;
+    let process = process::of(&asked, &pod, app, tty)?;
     let connection = ask::connect(&pod).map_err(rkts)?;
     if !asked.command.is_empty() {
         return one(&connection, &app.name, process, tty);

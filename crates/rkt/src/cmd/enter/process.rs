@@ -1,7 +1,9 @@
 //! What is to be executed: the app's own process with another command.
 
+use super::accounts::live;
 use super::{Enter, bytes, rkts};
 use crate::failure::{Failure, RKT, USAGE};
+use rkt_pod::Pod;
 use rkt_spec::codec::Bytes;
 use rkt_spec::image::Accounts;
 use rkt_spec::manifest::RuntimeApp;
@@ -11,8 +13,13 @@ use rkt_stage0::users::{self, Identity};
 use rkt_store::{HUB, OpenMode, Store};
 
 /// The process of `asked` in `app`; its command is empty when none was given.
-pub(super) fn of(asked: &Enter, app: &RuntimeApp, tty: bool) -> Result<Process, Failure> {
-    let who = who(asked, app)?;
+pub(super) fn of(
+    asked: &Enter,
+    pod: &Pod,
+    app: &RuntimeApp,
+    tty: bool,
+) -> Result<Process, Failure> {
+    let who = who(asked, pod, app)?;
     let mut env = Environment::default();
     let mut set = |name: &str, value: &str| {
         env.set(name, value)
@@ -71,8 +78,8 @@ pub(super) fn of(asked: &Enter, app: &RuntimeApp, tty: bool) -> Result<Process, 
     })
 }
 
-/// The app's own user, or the one asked for: by number, or by a name of the app's image.
-fn who(asked: &Enter, app: &RuntimeApp) -> Result<Identity, Failure> {
+/// The app's own user, or the one asked for: by number, or by a name that the app's files have now.
+fn who(asked: &Enter, pod: &Pod, app: &RuntimeApp) -> Result<Identity, Failure> {
     let none = Accounts::default();
     if asked.user.is_none() && asked.group.is_none() {
         // The manifest has numbers: stage0 looked the names up.
@@ -82,7 +89,7 @@ fn who(asked: &Enter, app: &RuntimeApp) -> Result<Identity, Failure> {
     }
     let user = asked.user.as_deref().unwrap_or(&app.app.user);
     let group = asked.group.as_deref();
-    let accounts = match accounts(asked, app) {
+    let accounts = match accounts(asked, pod, app) {
         Ok(accounts) => accounts,
         Err(_) if is_numeric(user) && group.is_none_or(is_numeric) => none,
         Err(failure) => return Err(failure),
@@ -99,8 +106,11 @@ fn is_numeric(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_digit() || b == b':')
 }
 
-/// The users of the app's image.
-fn accounts(asked: &Enter, app: &RuntimeApp) -> Result<Accounts, Failure> {
+/// The users of the running app; of its image when the app has ended.
+fn accounts(asked: &Enter, pod: &Pod, app: &RuntimeApp) -> Result<Accounts, Failure> {
+    if let Some(live) = live(pod, &app.name) {
+        return live;
+    }
     let look = || {
         let store = Store::open(&asked.globals.dir, OpenMode::Look)?;
         store.accounts(&store.find(&app.image.id, HUB)?)
