@@ -62,7 +62,7 @@ fn two_hundred_enters_and_restarts_leak_no_descriptor() {
     let Some(rkt) = Rkt::needs(&[]) else { return };
     let pod = rkt.start(&[PROBE, "--name=a", "--", "sleep"]);
     let round = |n: u32| {
-        if n % 4 == 0 {
+        if n.is_multiple_of(4) {
             rkt.rkt(&["app", "restart", "--force", &pod.uuid]).ok();
         } else {
             pod.enter(None, &["/rkt-probe", "exit", "0"]).ok();
