@@ -83,6 +83,20 @@ impl Gpg {
         path
     }
 
+    /// Where gpg keeps its keys, for other programs that use it.
+    pub fn home(&self) -> &Path {
+        &self.home
+    }
+
+    /// Writes a file and the signature over it as one message, as simple signing wants it.
+    #[track_caller]
+    pub fn message(&self, fingerprint: &str, file: &Path, to: &Path, more: &[&str]) {
+        let mut words = more.to_vec();
+        let (to, from) = (to.to_str().unwrap(), file.to_str().unwrap());
+        words.extend(["--local-user", fingerprint, "--output", to, "--sign", from]);
+        self.gpg(&words, None);
+    }
+
     /// Signs a file, the signature beside it with `.asc` behind its name.
     #[track_caller]
     pub fn sign(&self, fingerprint: &str, file: &Path, more: &[&str]) -> PathBuf {

@@ -10,6 +10,7 @@ mod proxy;
 mod registries;
 mod resume;
 mod safety;
+mod simple_signing;
 mod sources;
 mod store;
 mod verify;

@@ -7,14 +7,22 @@ use rkt_tests::registry::Registry;
 use rkt_tests::tar::Entry;
 use rkt_tests::{Done, Need, Rkt};
 
-struct Lab {
-    registry: Registry,
-    rkt: Rkt,
+/// A registry, and a rkt with policies of its own.
+pub(super) struct Lab {
+    pub(super) registry: Registry,
+    pub(super) rkt: Rkt,
 }
 
 impl Lab {
     fn new() -> Option<Self> {
-        let needs = ["skopeo", "openssl", "docker-registry"].map(Need::Tool);
+        Self::with(&[])
+    }
+
+    pub(super) fn with(more: &[Need]) -> Option<Self> {
+        let mut needs = ["skopeo", "openssl", "docker-registry"]
+            .map(Need::Tool)
+            .to_vec();
+        needs.extend_from_slice(more);
         let rkt = Rkt::needs(&needs)?;
         Some(Self {
             registry: Registry::start(&rkt.file("registry")),
@@ -23,7 +31,7 @@ impl Lab {
     }
 
     /// Pushes an image; its name, and the digest of its manifest.
-    fn push(&self, name: &str) -> (String, String) {
+    pub(super) fn push(&self, name: &str) -> (String, String) {
         let layout = Image::with_probe(&[Entry::file("which", name)])
             .write(&self.rkt.file(&format!("l{}", rkt_tests::rkt::unique())));
         let full = self.registry.push(&layout.dir, TAG, name);
@@ -31,7 +39,7 @@ impl Lab {
     }
 
     #[track_caller]
-    fn call(&self, words: &[&str]) -> Done {
+    pub(super) fn call(&self, words: &[&str]) -> Done {
         let mut all = vec![format!(
             "--local-config={}",
             self.rkt.file("local").display()
@@ -41,7 +49,7 @@ impl Lab {
     }
 
     #[track_caller]
-    fn run(&self, image: &str) -> Done {
+    pub(super) fn run(&self, image: &str) -> Done {
         self.call(&[
             "run",
             "--rm",
@@ -55,14 +63,14 @@ impl Lab {
     }
 
     #[track_caller]
-    fn refused(&self, image: &str, why: &str) {
+    pub(super) fn refused(&self, image: &str, why: &str) {
         self.run(image)
             .ends_with(125)
             .is_one_clear_error()
             .says(why);
     }
 
-    fn policy(&self, text: &str) {
+    pub(super) fn policy(&self, text: &str) {
         policy(
             &self.rkt.file("local"),
             "one",

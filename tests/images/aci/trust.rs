@@ -91,6 +91,7 @@ impl Lab {
 }
 
 const ARMOR: &[&str] = &["--armor"];
+const LONG_AGO: &[&str] = &["--faked-system-time", "20200101T000000"];
 
 #[test]
 fn an_image_signed_by_a_trusted_key_runs() {
@@ -158,26 +159,23 @@ fn a_signature_that_does_not_count_is_told_why() {
     lab.refused(&path, "weak hash");
     let path = lab.signed("example.com/app", &good, &["--textmode"]);
     lab.refused(&path, "not one over a file");
-    let path = lab.signed(
-        "example.com/app",
-        &good,
-        &["--default-sig-expire", "seconds=1"],
-    );
-    std::thread::sleep(std::time::Duration::from_secs(2));
+    let old = lab.gpg.key("old", "ed25519", "never", LONG_AGO);
+    lab.trust(&old, "--prefix=example.com/app");
+    let short = [LONG_AGO, &["--default-sig-expire", "1d"]].concat();
+    let path = lab.signed("example.com/app", &old, &short);
     lab.refused(&path, "the signature has expired");
 }
 
 #[test]
 fn expired_revoked_and_weak_keys_sign_nothing() {
     let Some(lab) = Lab::new() else { return };
-    let long_ago = &["--faked-system-time", "20200101T000000"];
-    let expired = lab.gpg.key("expired", "ed25519", "1d", long_ago);
+    let expired = lab.gpg.key("expired", "ed25519", "1d", LONG_AGO);
     let revoked = lab.gpg.key("revoked", "ed25519", "never", &[]);
     let weak = lab.gpg.key("weak", "rsa1024", "never", &[]);
     let keys = lab.local.join("trustedkeys/root.d");
     fs::create_dir_all(&keys).unwrap();
     let signed = [
-        lab.signed("example.com/app", &expired, long_ago),
+        lab.signed("example.com/app", &expired, LONG_AGO),
         lab.signed("example.com/app", &revoked, ARMOR),
         lab.signed("example.com/app", &weak, ARMOR),
     ];

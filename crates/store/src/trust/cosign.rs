@@ -4,18 +4,12 @@
 //! ECDSA over P-256 with SHA-256, as `cosign generate-key-pair` makes them.
 
 use crate::blob;
-use crate::disk;
-use crate::error::{Doing, Error, Kind, Result};
+use crate::error::{Error, Kind, Result};
 use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use rkt_spec::Digest;
 use rustls::pki_types::SubjectPublicKeyInfoDer;
 use rustls::pki_types::pem::PemObject;
 use serde::Deserialize;
-use std::fs::File;
-use std::path::Path;
-
-/// Largest key file, bytes.
-const MAX_KEY: u64 = 16 << 10;
 /// What stands before the point of a P-256 key (RFC 5480).
 const P256: [u8; 26] = [
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
@@ -56,15 +50,18 @@ struct Identity {
 }
 
 impl Key {
-    /// Reads `-----BEGIN PUBLIC KEY-----`.
-    pub(super) fn read(path: &Path) -> Result<Self> {
-        let doing = || format!("read key `{}`", path.display());
-        let file = File::open(path).doing(doing)?;
-        let pem = disk::read_limited(file, MAX_KEY).doing(doing)?;
-        Self::parse(&pem).doing(doing)
+    /// Whether a file is one of these keys, by its first line.
+    pub(super) fn is_pem(bytes: &[u8]) -> bool {
+        let text = bytes.trim_ascii_start();
+        text.starts_with(b"-----BEGIN ") && !text.starts_with(b"-----BEGIN PGP ")
     }
 
-    fn parse(pem: &[u8]) -> Result<Self> {
+    /// Reads `-----BEGIN PUBLIC KEY-----`.
+    pub(super) fn parse(pem: &[u8]) -> Result<Self> {
+        if pem.trim_ascii_start().starts_with(b"-----BEGIN PGP ") {
+            return Err(Error::new(Kind::Corrupt, "it is a key of OpenPGP")
+                .hint("with `lookaside` the policy says where its signatures are"));
+        }
         let bad = || {
             Error::new(
                 Kind::Corrupt,

@@ -6,6 +6,7 @@ mod cosign;
 mod keys;
 pub(crate) mod openpgp;
 mod policy;
+mod simple;
 
 pub use keys::{KeyDirs, KeyFile, Reach, is_fingerprint};
 pub use openpgp::Key;
@@ -42,6 +43,15 @@ pub enum Proof {
         /// Digest of the manifest or index that is signed.
         digest: String,
     },
+    /// An OpenPGP key of the policy has signed it at the policy's lookaside.
+    SimpleSigned {
+        /// Fingerprint of the key.
+        by: String,
+        /// The name that is signed, with its tag.
+        reference: String,
+        /// Digest of the manifest or index that is signed.
+        digest: String,
+    },
     /// A trusted key has signed it.
     Signed {
         /// Fingerprint of the key.
@@ -55,6 +65,7 @@ impl fmt::Display for Proof {
             Self::Accepted => f.write_str("accepted by its digest"),
             Self::Unchecked => f.write_str("not checked (--insecure-options=image)"),
             Self::Pinned => f.write_str("pinned by its digest"),
+            Self::SimpleSigned { by, .. } => write!(f, "signed by the policy's OpenPGP key {by}"),
             Self::Cosigned { by, .. } => write!(f, "signed by the policy's key {by}"),
             Self::Signed { by } => write!(f, "signed by the trusted key {by}"),
         }

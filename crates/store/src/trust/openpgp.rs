@@ -3,6 +3,10 @@
 //! The crate `pgp` does the mathematics. What a signature is worth is decided here: keys that
 //! are expired, revoked or not for signing, weak hashes and weak keys count for nothing.
 
+mod message;
+
+pub(super) use message::Message;
+
 use crate::error::{Error, Kind, Result};
 use pgp::composed::{Deserializable, DetachedSignature, SignedPublicKey, SignedPublicSubKey};
 use pgp::crypto::hash::HashAlgorithm;

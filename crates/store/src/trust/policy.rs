@@ -4,19 +4,20 @@
 //! [[policy]]
 //! prefix = "quay.io/team"        # whole parts of a name; "" is for all
 //! verdict = "signed-by"          # or accept, digest-pinned, refuse
-//! keys = ["team.pub"]            # of cosign; relative to the file's directory
+//! keys = ["team.pub"]            # of cosign, or of OpenPGP; relative to the file's directory
+//! lookaside = "file:///srv/sigs" # where signatures by the OpenPGP keys are
 //! ```
 //!
 //! The longest prefix that fits decides; without one, images are accepted. A later configuration
 //! directory overrides an earlier one prefix by prefix. Images that are part of rkt are exempt.
 
-use super::Proof;
-use super::cosign::Key;
+use super::simple::{self, Found, Lookaside};
+use super::{Proof, cosign, openpgp};
 use crate::disk;
 use crate::error::{Doing, Error, Kind, Result};
 use crate::event::{Event, Events};
 use crate::options::FetchOptions;
-use crate::reference::Reference;
+use crate::reference::{Reference, RegistryName};
 use crate::registry::Registry;
 use rkt_spec::Digest;
 use serde::Deserialize;
@@ -35,7 +36,10 @@ pub struct Policies(BTreeMap<String, Rule>);
 enum Rule {
     Accept,
     DigestPinned,
-    SignedBy(Vec<PathBuf>),
+    SignedBy {
+        keys: Vec<PathBuf>,
+        lookaside: Option<Lookaside>,
+    },
     Refuse,
 }
 
@@ -53,6 +57,8 @@ struct RawPolicy {
     verdict: RawVerdict,
     #[serde(default)]
     keys: Vec<PathBuf>,
+    #[serde(default)]
+    lookaside: Option<String>,
 }
 
 #[derive(Deserialize, PartialEq, Eq)]
@@ -135,16 +141,19 @@ fn parse(bytes: &[u8], dir: &Path) -> Result<Vec<(String, Rule)>> {
     let file: RawFile = toml::from_str(text).map_err(|e| bad(e.message().to_owned()))?;
     let rules = file.policy.into_iter().map(|raw| {
         let signed = raw.verdict == RawVerdict::SignedBy;
-        if signed == raw.keys.is_empty() {
+        if signed == raw.keys.is_empty() || (raw.lookaside.is_some() && !signed) {
             let prefix = raw.prefix.escape_debug();
             return Err(bad(format!(
-                "`keys` and the verdict `signed-by` of `{prefix}` need each other"
+                "`keys` and the verdict `signed-by` of `{prefix}` need each other; `lookaside` needs both"
             )));
         }
         let rule = match raw.verdict {
             RawVerdict::Accept => Rule::Accept,
             RawVerdict::DigestPinned => Rule::DigestPinned,
-            RawVerdict::SignedBy => Rule::SignedBy(raw.keys.iter().map(|k| dir.join(k)).collect()),
+            RawVerdict::SignedBy => Rule::SignedBy {
+                keys: raw.keys.iter().map(|k| dir.join(k)).collect(),
+                lookaside: raw.lookaside.as_deref().map(Lookaside::parse).transpose()?,
+            },
             RawVerdict::Refuse => Rule::Refuse,
         };
         Ok((raw.prefix, rule))
@@ -181,23 +190,13 @@ pub(crate) fn judge(
                     .hint("name it as NAME@sha256:...")),
             }
         }
-        Rule::SignedBy(_) if options.network.insecure.image => Ok(Proof::Unchecked),
-        Rule::SignedBy(paths) => {
-            let keys: Vec<Key> = paths.iter().map(|p| Key::read(p)).collect::<Result<_>>()?;
-            if let Some(Proof::Cosigned {
-                by,
-                place: at,
-                digest,
-            }) = known
-                && keys.iter().any(|k| k.name == *by)
-                && *at == place
-                && digest == stamp
+        Rule::SignedBy { .. } if options.network.insecure.image => Ok(Proof::Unchecked),
+        Rule::SignedBy { keys, lookaside } => {
+            let keys = Keys::read(keys, lookaside.is_some())?;
+            if let Some(known) = known
+                && keys.still_hold(known, reference, &place, stamp)
             {
-                return Ok(Proof::Cosigned {
-                    by: by.clone(),
-                    place,
-                    digest: digest.clone(),
-                });
+                return Ok(known.clone());
             }
             let Reference::Registry(name) = reference else {
                 return Err(untrusted(
@@ -210,26 +209,112 @@ pub(crate) fn judge(
                     untrusted("wants a signature, and this name was given on this host")
                 })?,
             };
-            let claims = Registry::new(name, &options.network, events)?.signatures(&digest)?;
-            for claim in &claims {
-                let vouches =
-                    |k: &&Key| k.vouches(&claim.payload, &claim.signature, &place, &digest);
-                if let Some(key) = keys.iter().find(vouches) {
-                    let proof = Proof::Cosigned {
-                        by: key.name.clone(),
-                        place: place.clone(),
-                        digest: digest.to_string(),
-                    };
+            match keys.find(name, &digest, lookaside.as_ref(), options, events)? {
+                Found::Proof(proof) => {
                     events(Event::Message(&format!("{place} {proof}")));
-                    return Ok(proof);
+                    Ok(proof)
                 }
+                Found::None => Err(untrusted("wants a signature, and there is none")),
+                Found::Others(why) => Err(untrusted(&format!(
+                    "wants a signature by one of its keys, and there are only others ({})",
+                    why.because()
+                ))),
             }
-            Err(untrusted(match claims.is_empty() {
-                true => "wants a signature, and there is none",
-                false => "wants a signature by one of its keys, and there are only others",
-            })
-            .hint("`--insecure-options=image` takes it without"))
+            .map_err(|e| e.hint("`--insecure-options=image` takes it without"))
         }
+    }
+}
+
+/// The keys of a rule, by their kind.
+struct Keys {
+    cosign: Vec<cosign::Key>,
+    openpgp: Vec<openpgp::Key>,
+}
+
+impl Keys {
+    /// Reads all files. Without a lookaside, nobody could find what an OpenPGP key has signed.
+    fn read(paths: &[PathBuf], lookaside: bool) -> Result<Self> {
+        let mut keys = Self {
+            cosign: Vec::new(),
+            openpgp: Vec::new(),
+        };
+        for path in paths {
+            let doing = || format!("read key `{}`", path.display());
+            let file = File::open(path).doing(doing)?;
+            let bytes = disk::read_limited(file, openpgp::MAX_KEY).doing(doing)?;
+            if !lookaside || cosign::Key::is_pem(&bytes) {
+                keys.cosign.push(cosign::Key::parse(&bytes).doing(doing)?);
+            } else {
+                keys.openpgp
+                    .extend(openpgp::Key::read(&bytes).doing(doing)?);
+            }
+        }
+        match lookaside && keys.openpgp.is_empty() {
+            true => Err(Error::new(
+                Kind::Corrupt,
+                "the policy has a lookaside and no OpenPGP key",
+            )),
+            false => Ok(keys),
+        }
+    }
+
+    /// Whether what was proved before is enough today. A key that has expired meanwhile may have
+    /// signed before; one that was revoked counts for nothing.
+    fn still_hold(&self, known: &Proof, reference: &Reference, place: &str, stamp: &str) -> bool {
+        match known {
+            Proof::Cosigned {
+                by,
+                place: at,
+                digest,
+            } => self.cosign.iter().any(|k| k.name == *by) && at == place && digest == stamp,
+            Proof::SimpleSigned {
+                by,
+                reference: signed,
+                digest,
+            } => {
+                let key = self.openpgp.iter().find(|k| k.fingerprint() == by);
+                let same = match reference {
+                    Reference::Registry(name) => simple::is_name(signed, name),
+                    _ => false,
+                };
+                key.is_some_and(|k| !k.is_revoked()) && same && digest == stamp
+            }
+            _ => false,
+        }
+    }
+
+    fn find(
+        &self,
+        name: &RegistryName,
+        digest: &Digest,
+        lookaside: Option<&Lookaside>,
+        options: &FetchOptions,
+        events: Events<'_>,
+    ) -> Result<Found> {
+        let mut found = Found::None;
+        if let Some(lookaside) = lookaside {
+            found = simple::find(name, digest, lookaside, &self.openpgp, &options.network)?;
+        }
+        if self.cosign.is_empty() || matches!(found, Found::Proof(_)) {
+            return Ok(found);
+        }
+        let place = name.place();
+        for claim in Registry::new(name, &options.network, events)?.signatures(digest)? {
+            let vouches =
+                |k: &&cosign::Key| k.vouches(&claim.payload, &claim.signature, &place, digest);
+            if let Some(key) = self.cosign.iter().find(vouches) {
+                return Ok(Found::Proof(Proof::Cosigned {
+                    by: key.name.clone(),
+                    place,
+                    digest: digest.to_string(),
+                }));
+            }
+            if matches!(found, Found::None) {
+                let why = "no key of the policy has made the one of cosign";
+                found = Found::Others(Error::new(Kind::Untrusted, why));
+            }
+        }
+        Ok(found)
     }
 }
 
@@ -259,6 +344,7 @@ mod tests {
             prefix = "quay.io/team"
             verdict = "signed-by"
             keys = ["a.pub", "/b.pub"]
+            lookaside = "file:///srv/sigs"
             [[policy]]
             prefix = "oci:"
             verdict = "accept"
@@ -271,7 +357,10 @@ mod tests {
             ("quay.io/teams", Rule::DigestPinned),
             (
                 "quay.io/team/app",
-                Rule::SignedBy(vec!["/p/a.pub".into(), "/b.pub".into()]),
+                Rule::SignedBy {
+                    keys: vec!["/p/a.pub".into(), "/b.pub".into()],
+                    lookaside: Some(Lookaside::Dir("/srv/sigs".into())),
+                },
             ),
             ("quay.io.evil/team", Rule::Refuse),
             ("oci:/srv/x", Rule::Accept),
@@ -290,6 +379,8 @@ mod tests {
             "[[policy]]\nprefix = \"a\"\nverdict = \"signed-by\"",
             "[[policy]]\nprefix = \"a\"\nverdict = \"accept\"\nkeys = [\"k\"]",
             "[[policy]]\nprefix = \"a\"\nverdict = \"accept\"\nkey = \"k\"",
+            "[[policy]]\nprefix = \"a\"\nverdict = \"accept\"\nlookaside = \"file:///x\"",
+            "[[policy]]\nprefix = \"a\"\nverdict = \"signed-by\"\nkeys = [\"k\"]\nlookaside = \"http://x\"",
             "[[polices]]\nprefix = \"a\"\nverdict = \"accept\"",
         ] {
             assert_eq!(read(bad).unwrap_err().kind(), Kind::Corrupt, "{bad}");
