@@ -180,26 +180,30 @@ fn busybox() -> Vec<u8> {
 
 fn debian(dir: &Path, packages: &[&str]) -> Vec<u8> {
     let archive = dir.join("root.tar");
-    let mut command = Command::new("unshare");
-    command.args([
-        "--mount",
-        "--propagation",
-        "private",
-        "mmdebstrap",
-        "--quiet",
-    ]);
-    command.args([
-        "--mode=root",
+    let include = format!("--include={}", packages.join(","));
+    let words = [
         "--variant=essential",
         "--skip=cleanup/reproducible",
-    ]);
-    command.arg("--dpkgopt=path-exclude=/usr/share/doc/*");
-    command.arg("--dpkgopt=path-exclude=/usr/share/locale/*");
-    command.arg(format!("--include={}", packages.join(",")));
-    command.arg("bookworm").arg(&archive);
-    // Packages come over the network, and their scripts want a processor.
-    let _: Done = run_for(command, None, Duration::from_secs(600)).ends_with(0);
+        "--dpkgopt=path-exclude=/usr/share/doc/*",
+        "--dpkgopt=path-exclude=/usr/share/locale/*",
+        &include,
+        "bookworm",
+    ];
+    mmdebstrap(&words, &archive);
     let bytes = fs::read(&archive).unwrap();
     fs::remove_file(&archive).unwrap();
     bytes
+}
+
+/// Debian's packages as files, at `to`: a tar or a directory, by its name.
+#[track_caller]
+pub fn mmdebstrap(words: &[&str], to: &Path) {
+    let mut command = Command::new("unshare");
+    command
+        .args(["--mount", "--propagation", "private"])
+        .args(["mmdebstrap", "--quiet", "--mode=root"])
+        .args(words)
+        .arg(to);
+    // Packages come over the network, and their scripts want a processor.
+    let _: Done = run_for(command, None, Duration::from_secs(600)).ends_with(0);
 }

@@ -1,6 +1,8 @@
 //! Three ways to the files of an image show the same, entry by entry and byte by byte: the mount
 //! of its layers (EROFS below overlayfs), `rkt image render`, and `umoci unpack`.
 
+#[path = "../../crates/store/tests/support/stack.rs"]
+mod stack;
 #[allow(dead_code)]
 #[path = "../../crates/store/tests/support/tarball.rs"]
 mod tarball;
@@ -10,10 +12,11 @@ mod tree;
 
 use rkt_store::layer::{CHILD_VERB, ChainId};
 use rkt_store::{HUB, LayerProgram, OpenMode, Store, mounts};
-use rkt_sys::mount::{self, NewFs};
+use rkt_sys::mount;
 use rkt_tests::command::{run, tool};
 use rkt_tests::images::{BUSYBOX, DEBIAN, NGINX, TOOLS};
 use rkt_tests::layout::Image;
+use rkt_tests::registry::Registry;
 use rkt_tests::{Need, Rkt};
 use std::collections::BTreeMap;
 use std::fs;
@@ -83,28 +86,16 @@ fn merged(rkt: &Rkt, name: &str) -> PathBuf {
         .collect();
     let way = mounts::Way::File;
     let fds = mounts::attach(store.dir(), &run_dir, &program, way, &chains).unwrap();
-    let put = |name: &str, fd: &std::os::fd::OwnedFd| {
-        let at = rkt.file(name);
-        fs::create_dir_all(&at).unwrap();
-        mount::attach(fd, fs::File::open(&at).unwrap()).unwrap();
-        at
-    };
     let unique = rkt_tests::rkt::unique();
-    let paths: Vec<PathBuf> = (0..)
-        .zip(&fds)
-        .map(|(n, fd)| put(&format!("layer-{unique}-{n}"), fd))
-        .collect();
-    if let [only] = paths.as_slice() {
-        return only.clone();
-    }
-    let fs = NewFs::open(c"overlay").unwrap();
-    for path in &paths {
-        fs.set(c"lowerdir+", path.to_str().unwrap()).unwrap();
-    }
-    let fd = fs
-        .mount(mount::PLAIN)
-        .unwrap_or_else(|e| panic!("{e} {}", fs.message()));
-    put(&format!("merged-{unique}"), &fd)
+    stack::overlay(
+        &|name: &str| {
+            let at = rkt.file(&format!("{name}-{unique}"));
+            fs::create_dir_all(&at).unwrap();
+            at
+        },
+        "merged",
+        &fds,
+    )
 }
 
 /// As umoci unpacks it.
@@ -134,10 +125,21 @@ fn rendered(rkt: &Rkt, name: &str) -> PathBuf {
 /// Compares the three; `forgive` takes from both what umoci is known to do otherwise.
 fn compare(rkt: &Rkt, layout: &Path, tag: &str, forgive: impl Fn(&mut Shown)) -> Shown {
     let name = format!("oci:{}:{tag}", layout.display());
-    rkt.rkt(&["fetch", "--quiet", &name]).ok();
-    rkt.rkt(&["image", "verify", &name]).ok();
-    let mut ours = shown(&rendered(rkt, &name));
-    let mount = mounted(rkt, &name);
+    compare_as(rkt, &name, layout, tag, forgive)
+}
+
+/// The same for another name of the image in the layout.
+fn compare_as(
+    rkt: &Rkt,
+    name: &str,
+    layout: &Path,
+    tag: &str,
+    forgive: impl Fn(&mut Shown),
+) -> Shown {
+    rkt.rkt(&["fetch", "--quiet", name]).ok();
+    rkt.rkt(&["image", "verify", name]).ok();
+    let mut ours = shown(&rendered(rkt, name));
+    let mount = mounted(rkt, name);
     assert!(mount.tree.len() > 5, "{name} is empty");
     same("the mount and the directory", &mount, &ours);
     let mut theirs = shown(&unpacked(rkt, layout, tag));
@@ -212,8 +214,14 @@ fn a_layer_that_umoci_made_is_the_same_three_ways() {
 }
 
 #[test]
-fn a_layer_that_buildah_made_is_the_same_three_ways() {
-    let Some(rkt) = Rkt::needs(&needs(&["umoci", "buildah", "setfattr", "setcap"])) else {
+fn an_image_that_buildah_made_and_pushed_is_the_same_three_ways_and_runs() {
+    let Some(rkt) = Rkt::needs(&needs(&[
+        "umoci",
+        "buildah",
+        "docker-registry",
+        "setfattr",
+        "setcap",
+    ])) else {
         return;
     };
     let work = rkt.file("buildah");
@@ -234,12 +242,43 @@ fn a_layer_that_buildah_made_is_the_same_three_ways() {
     let container = buildah(&["from", "--pull-never", &DEBIAN.oci()]);
     let root = buildah(&["mount", &container]);
     change(Path::new(&root));
-    let out = rkt.file("made");
-    let to = format!("oci:{}:latest", out.display());
-    buildah(&["commit", "--quiet", &container, &to]);
+    buildah(&[
+        "config",
+        "--env=WHO=buildah",
+        "--workingdir=/sticky",
+        "--cmd=[\"sh\", \"-c\", \"pwd; cat /linked; echo $WHO\"]",
+        &container,
+    ]);
+    buildah(&["commit", "--quiet", &container, "made"]);
     buildah(&["rm", &container]);
-    let tree = compare(&rkt, &out, "latest", |_| {});
-    changed(&tree);
+    // To a registry and back, as OCI has it and as docker has it.
+    let registry = Registry::start(&rkt.file("registry"));
+    for format in ["oci", "v2s2"] {
+        let name = format!("docker://{}/team/made:{format}", registry.address);
+        let as_format = format!("--format={format}");
+        buildah(&[
+            "push",
+            "--quiet",
+            "--tls-verify=false",
+            &as_format,
+            "made",
+            &name,
+        ]);
+        let layout = rkt.file(format);
+        let to = format!("oci:{}:latest", layout.display());
+        tool(
+            "skopeo",
+            &["copy", "--quiet", "--src-tls-verify=false", &name, &to],
+        );
+        let shown = compare_as(&rkt, &name, &layout, "latest", |_| {});
+        changed(&shown);
+        assert_eq!(
+            rkt.run(&[&name]).ok(),
+            "/sticky\nmore\nbuildah\n",
+            "{format}"
+        );
+    }
+    drop(registry);
 }
 
 /// That the changes are there, and not only the same thing three times.
@@ -440,23 +479,8 @@ fn erofs_tool(name: &str) -> Command {
     let at = cache.join("erofs-utils");
     if !at.join("done").exists() {
         let _ = fs::remove_dir_all(&at);
-        let mut command = Command::new("unshare");
-        command.args([
-            "--mount",
-            "--propagation",
-            "private",
-            "mmdebstrap",
-            "--quiet",
-        ]);
-        command.args([
-            "--mode=root",
-            "--variant=extract",
-            "--include=erofs-utils",
-            "trixie",
-        ]);
-        command.arg(&at);
-        let patience = std::time::Duration::from_secs(300);
-        let _ = rkt_tests::command::run_for(command, None, patience).ends_with(0);
+        let words = ["--variant=extract", "--include=erofs-utils", "trixie"];
+        rkt_tests::images::mmdebstrap(&words, &at);
         fs::write(at.join("done"), "").unwrap();
     }
     let libraries = at

@@ -1,9 +1,9 @@
 //! Mounts in a mount namespace of the test's own.
 
-use super::{TestStore, reader};
+use super::{TestStore, reader, stack};
 use rkt_store::layer::ChainId;
 use rkt_store::mounts::{self, Way};
-use rkt_sys::mount::{self, NewFs};
+use rkt_sys::mount;
 use rustix::fd::OwnedFd;
 use std::path::PathBuf;
 
@@ -34,30 +34,12 @@ pub fn place(store: &TestStore, name: &str) -> PathBuf {
 
 /// Puts a detached mount on a new directory.
 pub fn put(store: &TestStore, name: &str, fd: &OwnedFd) -> PathBuf {
-    let dir = place(store, name);
-    let target = std::fs::File::open(&dir).unwrap();
-    mount::attach(fd, target).unwrap();
-    dir
+    stack::put(place(store, name), fd)
 }
 
 /// What overlayfs shows of layers, topmost first.
 pub fn overlay(store: &TestStore, name: &str, layers: &[OwnedFd]) -> PathBuf {
-    let paths: Vec<PathBuf> = layers
-        .iter()
-        .enumerate()
-        .map(|(n, fd)| put(store, &format!("{name}-{n}"), fd))
-        .collect();
-    if let [only] = paths.as_slice() {
-        return only.clone();
-    }
-    let fs = NewFs::open(c"overlay").unwrap();
-    for path in &paths {
-        fs.set(c"lowerdir+", path.to_str().unwrap()).unwrap();
-    }
-    let fd = fs
-        .mount(mount::PLAIN)
-        .unwrap_or_else(|e| panic!("{e} {}", fs.message()));
-    put(store, name, &fd)
+    stack::overlay(&|name| place(store, name), name, layers)
 }
 
 /// A chain written as one directory tree.

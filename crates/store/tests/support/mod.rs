@@ -9,6 +9,7 @@
 
 pub mod kernel;
 pub mod model;
+pub mod stack;
 pub mod tarball;
 pub mod tree;
 
