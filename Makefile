@@ -10,6 +10,7 @@ DEV := $(OUT)/$(TARGET)/debug
 # The binaries of the tests: they know how to take defences away, and are never released.
 TESTED := $(OUT)/rkt-tests/bin
 SKIPS := $(OUT)/rkt-tests/skips
+ATTACKS := $(OUT)/rkt-tests/attacks
 
 .PHONY: help build demo test test-vm test-pods check house unit bench install clean need-tests
 
@@ -57,11 +58,14 @@ tested:
 test: need-tests house unit build test-pods
 
 # The tests say what they skip and why; a skip that tests/skips.txt does not expect is a failure.
+# Of a whole run the last line is the sum of the attacks; one without a verdict is a failure.
 test-pods: tested
-	@rm -f $(SKIPS) && touch $(SKIPS)
+	@rm -f $(SKIPS) $(ATTACKS) && touch $(SKIPS) $(ATTACKS)
 	@RKT_BIN=$(abspath $(TESTED))/rkt RKT_RELEASE_BIN=$(abspath $(RELEASE))/rkt RKT_TEST_SKIPS=$(abspath $(SKIPS)) \
+	    RKT_TEST_ATTACKS=$(abspath $(ATTACKS)) \
 	    $(CARGO) test --quiet -p rkt-tests --test rkt -- $(TESTS)
 	@tests/skips.sh $(SKIPS)
+	@[ -n "$(TESTS)" ] || tests/attacks.sh $(ATTACKS) $(TESTED)/rkt-probe
 
 test-vm: tested
 	@tests/need.sh qemu-system-x86_64:qemu-system-x86 mmdebstrap cpio mke2fs:e2fsprogs

@@ -42,6 +42,32 @@ impl Told {
         Self { verdict, value }
     }
 
+    /// Every line of an `attack-each`, in the order in which the attacks were made.
+    pub fn each(text: &str) -> Vec<Self> {
+        text.lines()
+            .filter_map(|l| serde_json::from_str(l.get(l.find('{')?..)?).ok())
+            .map(|value: Value| Self {
+                verdict: match value["result"].as_str() {
+                    Some("refused") => Verdict::Refused,
+                    Some("succeeded") => Verdict::Succeeded,
+                    _ => Verdict::Inconclusive,
+                },
+                value,
+            })
+            .collect()
+    }
+
+    /// Its id in the suite.
+    pub fn id(&self) -> &str {
+        self.value["id"].as_str().unwrap_or_default()
+    }
+
+    /// Whether every attempt found that the kernel has no such call: not on this host.
+    pub fn is_absent(&self) -> bool {
+        let tries = self.value["tries"].as_array().cloned().unwrap_or_default();
+        !tries.is_empty() && tries.iter().all(|t| t["note"] == "ENOSYS")
+    }
+
     /// Attempts that worked.
     pub fn worked(&self) -> Vec<String> {
         let tries = self.value["tries"].as_array().cloned().unwrap_or_default();
@@ -82,6 +108,109 @@ impl Told {
             self.value
         );
     }
+}
+
+/// An attack of the probe's table.
+#[derive(Debug, Clone)]
+pub struct Attack {
+    /// Its id: a row of the suite, a point, a number.
+    pub id: String,
+    /// Switches of defences each of which refuses it alone.
+    pub held: Vec<String>,
+    /// Switches that its control does not use.
+    pub keep: Vec<String>,
+    /// `pod`, `v1` or `stage`.
+    pub needs: String,
+    /// Whether, with every capability granted, it reaches what is the app's own.
+    pub own: bool,
+}
+
+impl Attack {
+    /// The row of the suite.
+    pub fn row(&self) -> &str {
+        self.id.split('.').next().unwrap_or_default()
+    }
+}
+
+/// The probe, as the test binaries have it.
+pub fn probe() -> std::path::PathBuf {
+    crate::need::binary().unwrap().with_file_name("rkt-probe")
+}
+
+/// Every attack that the probe knows.
+pub fn table() -> Vec<Attack> {
+    let mut command = std::process::Command::new(probe());
+    command.args(["attack", "list"]);
+    let text = crate::command::run(command, None).ok();
+    let words = |v: &Value| -> Vec<String> {
+        let list = v.as_array().cloned().unwrap_or_default();
+        list.iter()
+            .filter_map(|w| w.as_str().map(str::to_owned))
+            .collect()
+    };
+    text.lines()
+        .map(|line| {
+            let v: Value = serde_json::from_str(line).unwrap();
+            Attack {
+                id: v["id"].as_str().unwrap().to_owned(),
+                held: words(&v["held"]),
+                keep: words(&v["keep"]),
+                needs: v["needs"].as_str().unwrap().to_owned(),
+                own: v["own"] == true,
+            }
+        })
+        .collect()
+}
+
+/// In which circumstances an attack was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// Against a pod as it is.
+    Walled,
+    /// Against one with every capability granted, or with one defence alone.
+    Harder,
+    /// With the defences taken away, or outside a pod: it must succeed.
+    Control,
+}
+
+/// Writes how an attack ended into the file that `RKT_TEST_ATTACKS` names; `make test` sums it up
+/// (`tests/attacks.sh`). What is neither refused nor, as a control, succeeded, is told there.
+pub fn record(id: &str, way: Way, verdict: Verdict) {
+    write_record(id, way, &format!("{verdict:?}"));
+}
+
+/// As [`record`]: this kernel or host does not have what is attacked.
+pub fn record_absent(id: &str) {
+    write_record(id, Way::Control, "Absent");
+}
+
+fn write_record(id: &str, way: Way, verdict: &str) {
+    use std::io::Write;
+    let Some(path) = std::env::var_os("RKT_TEST_ATTACKS") else {
+        return;
+    };
+    let line = format!("{id} {way:?} {verdict}\n");
+    let file = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path);
+    file.and_then(|mut f| f.write_all(line.as_bytes())).unwrap();
+}
+
+/// Records an attack that a test has made itself: it held in a pod, and it works without.
+#[track_caller]
+pub fn record_held(id: &str, refused: bool, control_works: bool) {
+    let verdict = |refused| {
+        if refused {
+            Verdict::Refused
+        } else {
+            Verdict::Succeeded
+        }
+    };
+    record(id, Way::Walled, verdict(refused));
+    record(id, Way::Control, verdict(!control_works));
+    assert!(refused, "{id} works");
+    assert!(control_works, "{id}: the positive control fails");
 }
 
 /// Makes one attack in a pod of one app; `pod` are words for `run` before the image, `options`

@@ -132,6 +132,19 @@ impl Canary {
         })
     }
 
+    /// Whether its group is frozen, as the kernel says.
+    pub fn is_frozen(&self) -> bool {
+        self.dirs.iter().any(|dir| {
+            let read = |name: &str| fs::read_to_string(dir.join(name)).unwrap_or_default();
+            read("freezer.state").trim().starts_with("FR") || read("cgroup.freeze").trim() == "1"
+        })
+    }
+
+    /// Whether it has been killed.
+    pub fn is_dead(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(Some(_)))
+    }
+
     /// Lets it go on after an attack that was meant to work.
     pub fn thaw(&self) {
         for dir in &self.dirs {

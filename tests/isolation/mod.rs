@@ -1,9 +1,11 @@
 //! The walls: read from the host's side, attacked from inside, and taken away to see them fail.
 
+mod attacks;
 mod audit;
 mod enter;
 mod inventory;
 mod issue576;
 mod siblings;
+mod stages;
 mod suite;
 mod surroundings;

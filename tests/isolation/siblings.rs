@@ -1,6 +1,6 @@
 //! Apps of one pod against each other, beyond /proc: signals, debugging, sockets, IPC, descriptors.
 
-use rkt_tests::attack::{Told, alone};
+use rkt_tests::attack::Told;
 use rkt_tests::eyes::Process;
 use rkt_tests::{Need, Pod, Rkt};
 use std::fs;
@@ -120,65 +120,6 @@ fn abstract_sockets_of_a_sibling_and_of_the_host_are_out_of_reach() {
     };
     told(&[]).is_refused();
     told(&["--weaken=landlock"]).succeeds();
-}
-
-/// The comment of 2015-03-11: a directory of the host, passed through a socket in a volume.
-#[test]
-fn a_directory_passed_from_outside_opens_nothing() {
-    let Some(rkt) = Rkt::needs(&[Need::Landlock]) else {
-        return;
-    };
-    let shared = rkt.open_dir("shared");
-    let secret = rkt.open_dir("secret");
-    fs::write(secret.join("readable"), "by everybody\n").unwrap();
-    let socket = shared.join("friend");
-    let probe = rkt_tests::need::binary()
-        .unwrap()
-        .with_file_name("rkt-probe");
-    let mut friend = std::process::Command::new(probe)
-        .args([
-            "serve-fd",
-            &socket.display().to_string(),
-            &secret.display().to_string(),
-        ])
-        .stdout(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
-    rkt_tests::wait_for("the friend outside", 10, || socket.exists());
-    // Nobody may write to a file whose owner has no id in the app.
-    std::os::unix::fs::chown(&socket, Some(4321), Some(4321)).unwrap();
-    let volume = format!("-v{}:/shared", shared.display());
-    let options = ["--socket=/shared/friend", "--file=readable"];
-    let walled = alone(&rkt, &[&volume], "D09", &options);
-    let open = alone(&rkt, &[&volume, "--weaken=landlock"], "D09", &options);
-    let granted = {
-        let mut words = vec![
-            volume.as_str(),
-            PROBE,
-            "--caps-retain=all",
-            "--",
-            "attack",
-            "D09",
-        ];
-        words.extend(options);
-        Told::read(&rkt.run(&words))
-    };
-    let names: Vec<_> = fs::read_dir(&secret)
-        .unwrap()
-        .flatten()
-        .map(|e| e.file_name())
-        .collect();
-    let _ = friend.kill();
-    let _ = friend.wait();
-    open.succeeds();
-    walled.is_refused();
-    granted.is_refused();
-    assert!(
-        names
-            .iter()
-            .all(|n| n == "readable" || n == "rkt-probe-was-here" || n == "rkt-probe-directory"),
-        "{names:?}"
-    );
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Every attack of the suite that can be made from inside, against a pod with nothing special.
 
-use rkt_tests::attack::{Told, Verdict, alone};
+use rkt_tests::attack::{Told, alone};
 use rkt_tests::layout::Image;
 use rkt_tests::tar::Entry;
 use rkt_tests::{Done, Need, Rkt};
@@ -157,51 +157,4 @@ fn no_new_privs_is_what_makes_setuid_files_plain() {
     assert_eq!(told.value["errno"], "runs without them");
     let told = attack("A04", "--file=/beyond", &["--no-new-privs=false"]);
     told.is_refused();
-}
-
-#[test]
-fn groups_of_the_caller_are_not_the_apps() {
-    let Some(rkt) = Rkt::needs(&[Need::Tool("setpriv")]) else {
-        return;
-    };
-    let mut command = rkt.inside("setpriv");
-    command.arg("--groups=4,27,1000");
-    let inner = rkt.command(&[
-        "run",
-        "--rm",
-        "--quiet",
-        "--net=none",
-        PROBE,
-        "--user=1000",
-        "--",
-        "attack",
-        "A10",
-    ]);
-    command.arg(inner.get_program()).args(inner.get_args());
-    Told::read(&rkt_tests::command::run(command, None)).is_refused();
-}
-
-#[test]
-fn descriptors_of_the_caller_are_not_the_apps() {
-    let Some(rkt) = Rkt::needs(&[]) else { return };
-    let inner = rkt.command(&[
-        "run",
-        "--rm",
-        "--quiet",
-        "--net=none",
-        PROBE,
-        "--",
-        "attack",
-        "D12",
-    ]);
-    let mut command = std::process::Command::new("bash");
-    command.args([
-        "-c",
-        "exec 5</etc 6</etc/passwd 7<>/dev/null 9> >(cat >/dev/null); exec \"$@\"",
-        "leak",
-    ]);
-    command.arg(inner.get_program()).args(inner.get_args());
-    let told = Told::read(&rkt_tests::command::run(command, None));
-    told.is_refused();
-    assert_eq!(told.verdict, Verdict::Refused);
 }

@@ -1,6 +1,6 @@
 //! The four attacks of rkt issue #576, as the report shows them.
 
-use crate::attack::{Aim, by_id};
+use crate::attack::{Aim, chosen};
 use crate::page::{self, Ink};
 use crate::trial::{Try, verdict};
 use crate::value::Value;
@@ -58,8 +58,7 @@ pub(crate) fn run(aim: &Aim) -> Vec<Outcome> {
             name,
             rows: ids
                 .iter()
-                .filter_map(|id| by_id(id))
-                .map(|a| a.run(aim))
+                .map(|id| chosen(id).iter().flat_map(|a| a.run(aim)).collect())
                 .collect(),
         })
         .collect()

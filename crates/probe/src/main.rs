@@ -25,7 +25,9 @@ const USAGE: &str = "\
 rkt-probe [report] [--json] [--no-attacks] [--volume=PATH] [--canary=CGROUP] [--wait=S] [--stay=S]
     what this process may do, and the attacks of rkt issue #576; ends with how many worked
 rkt-probe attack ID... | all | list  [--volume=PATH] [--canary=CGROUP] [--socket=NAME] [--file=PATH]
-    single attacks, one line of JSON each; ends with 0 refused, 1 succeeded, 2 inconclusive
+    rows of attacks, one line of JSON each; ends with 0 refused, 1 succeeded, 2 inconclusive
+rkt-probe attack-each ID... | all | every
+    single attacks, one line of JSON each; [--await=PATH] begins when PATH is there, [--stay] stays
 rkt-probe sleep [SECONDS] | exit N | signal N | trap N | ignore-term | count FILE | spin
 rkt-probe fork-bomb N | eat-memory BYTES | orphans N | write-output BYTES | print-tty | env | who
 rkt-probe cat FILE | list DIR | write FILE TEXT | victim SOCKET [FILE]
@@ -59,6 +61,12 @@ fn main() -> ExitCode {
         file: option("--file="),
         fds,
     };
+    let wait_for = |path: Option<String>| {
+        let here = |path: &String| std::fs::symlink_metadata(path).is_ok();
+        while path.as_ref().is_some_and(|p| !here(p)) {
+            let _ = play::rest(Some(0.01));
+        }
+    };
     match words.as_slice() {
         [] | ["report"] => {
             // So that apps of one pod do not talk at once, and are alive for each other's attacks.
@@ -72,7 +80,16 @@ fn main() -> ExitCode {
             let _ = play::rest(Some(pause("--stay=")));
             status
         }
-        ["attack", ids @ ..] if !ids.is_empty() => attacks(ids, &aim),
+        ["attack", ids @ ..] if !ids.is_empty() => attacks(ids, &aim, Told::Rows),
+        ["attack-each", ids @ ..] if !ids.is_empty() => {
+            wait_for(option("--await="));
+            let status = attacks(ids, &aim, Told::Singly);
+            if flags.contains(&"--stay") {
+                say(io::stdout(), "done\n");
+                let _ = play::rest(None);
+            }
+            status
+        }
         ["exit", n] => ExitCode::from(n.parse().unwrap_or(USAGE_STATUS)),
         words => match role(words) {
             None => {
@@ -152,35 +169,60 @@ fn report(aim: &Aim, json: bool, attack: bool) -> ExitCode {
     ExitCode::from(u8::try_from(worked).unwrap_or(u8::MAX))
 }
 
-/// Single attacks, for the tests.
-fn attacks(ids: &[&str], aim: &Aim) -> ExitCode {
+/// How the attacks that were asked for are told.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// A line for each row of the suite.
+    Rows,
+    /// A line for each attack.
+    Singly,
+}
+
+/// Makes attacks, for the tests and for `rkt selftest`.
+fn attacks(ids: &[&str], aim: &Aim, told: Told) -> ExitCode {
     if ids == ["list"] {
-        for attack in ATTACKS {
-            say(io::stdout(), &format!("{}  {}\n", attack.id, attack.name));
+        for a in ATTACKS {
+            let line = Value::map([
+                ("id", Value::text(a.id)),
+                ("name", Value::text(a.name)),
+                ("held", Value::words(a.held.iter().copied())),
+                ("keep", Value::words(a.keep.iter().copied())),
+                ("needs", Value::text(a.needs.name())),
+                ("own", Value::Flag(a.own)),
+            ]);
+            say(io::stdout(), &format!("{line}\n"));
         }
         return ExitCode::SUCCESS;
     }
     let mut status = 0;
-    let chosen: Vec<_> = if ids == ["all"] {
-        ATTACKS.iter().map(Some).collect()
-    } else {
-        ids.iter().map(|id| attack::by_id(id)).collect()
-    };
-    for attack in chosen {
-        let Some(attack) = attack else {
-            say(
-                io::stderr(),
-                "rkt-probe: no such attack; see `rkt-probe attack list`\n",
-            );
-            return ExitCode::from(USAGE_STATUS);
-        };
-        let (value, result) = attack.report(aim);
+    let mut tell = |value: &Value, result: &str| {
         say(io::stdout(), &format!("{value}\n"));
         status = match (status, result) {
             (1, _) | (_, "succeeded") => 1,
             (2, _) | (_, "inconclusive") => 2,
             _ => status,
         };
+    };
+    for id in ids {
+        let chosen = attack::chosen(id);
+        if chosen.is_empty() {
+            let words = "rkt-probe: no such attack; see `rkt-probe attack list`\n";
+            say(io::stderr(), words);
+            return ExitCode::from(USAGE_STATUS);
+        }
+        if told == Told::Singly {
+            for one in chosen {
+                let (value, result) = attack::outcome(one.id, one.name, &one.run(aim));
+                tell(&value, result);
+            }
+            continue;
+        }
+        for row in chosen.chunk_by(|a, b| a.row() == b.row()) {
+            let tries: Vec<trial::Try> = row.iter().flat_map(|a| a.run(aim)).collect();
+            let (id, name) = row.first().map_or(("", ""), |a| (a.row(), a.name));
+            let (value, result) = attack::outcome(id, name, &tries);
+            tell(&value, result);
+        }
     }
     ExitCode::from(status)
 }

@@ -4,7 +4,7 @@ use crate::passing;
 use crate::status::Status;
 use crate::trial::{errno_name, errno_of};
 use rkt_sys::raw::{self, Ipc};
-use rustix::process::{geteuid, getpid, getuid};
+use rustix::process::{getegid, geteuid, getpid, getuid};
 use std::fs::{self, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::thread::sleep;
@@ -177,9 +177,10 @@ pub(crate) fn who() -> Played {
     let status = Status::own();
     let set = |name| status.capabilities(name).unwrap_or(0);
     print(&format!(
-        "uid={:x} euid={:x} capeff={:x} capprm={:x}\n",
+        "uid={:x} euid={:x} egid={:x} capeff={:x} capprm={:x}\n",
         getuid().as_raw(),
         geteuid().as_raw(),
+        getegid().as_raw(),
         set("CapEff"),
         set("CapPrm")
     ))

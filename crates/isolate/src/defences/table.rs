@@ -174,7 +174,7 @@ pub const DEFENCES: &[Defence] = &[
         flag: "--landlock",
         audit: Seen::Not("the kernel shows no process's domain"),
         weaken: &["landlock"],
-        tests: &["isolation::siblings::a_directory_passed_from_outside_opens_nothing"],
+        tests: &["isolation::stages::a_directory_passed_from_outside_opens_nothing"],
         planned: state::landlock,
     },
     Defence {

@@ -139,7 +139,7 @@ pub(crate) fn write_all(_: &Aim, log: &mut Log) {
     open_below("/sys/fs/cgroup", &[], log);
 }
 
-/// C02: the host's freezer by every path, by remounts and by mounts of its own.
+/// C02: the host's freezer by every path and by remounts.
 pub(crate) fn freeze(aim: &Aim, log: &mut Log) {
     for root in roots() {
         if Path::new(&root).symlink_metadata().is_ok() {
@@ -154,12 +154,46 @@ pub(crate) fn freeze(aim: &Aim, log: &mut Log) {
         }
         freeze_below(&root, aim, log);
     }
-    mount_then(aim, log, |root, log| freeze_below(root, aim, log));
 }
 
+/// C02: the host's freezer by mounts of its own.
+pub(crate) fn freeze_anew(aim: &Aim, log: &mut Log) {
+    mount_then(aim, log, HIERARCHIES, |root, log| {
+        freeze_below(root, aim, log)
+    });
+}
+
+/// C14: all processes of the canary's group killed at once.
+pub(crate) fn kill(aim: &Aim, log: &mut Log) {
+    let below = |root: &str, log: &mut Log| match &aim.canary {
+        None => open_below(root, &["cgroup.kill"], log),
+        Some(canary) => {
+            let path = format!("{root}/{canary}/cgroup.kill");
+            log.add(Try::of(
+                format!("echo 1 > {path}"),
+                put(Path::new(&path), "1"),
+            ));
+        }
+    };
+    roots().iter().for_each(|root| below(root, log));
+    mount_then(aim, log, V2, below);
+}
+
+/// A kind of hierarchy, and its options.
+type Hierarchy = (&'static str, &'static std::ffi::CStr);
+/// Version 1.
+pub(crate) const V1: &[Hierarchy] = &[("cgroup", c"freezer"), ("cgroup", c"none,name=systemd")];
+/// Version 2.
+pub(crate) const V2: &[Hierarchy] = &[("cgroup2", c"")];
+const HIERARCHIES: &[Hierarchy] = &[
+    ("cgroup", c"freezer"),
+    ("cgroup2", c""),
+    ("cgroup", c"none,name=systemd"),
+];
+
 /// C03: a hierarchy of its own.
-pub(crate) fn mount_anew(aim: &Aim, log: &mut Log) {
-    mount_then(aim, log, |_, _| ());
+pub(crate) fn mount_anew(aim: &Aim, log: &mut Log, kinds: &[Hierarchy]) {
+    mount_then(aim, log, kinds, |_, _| ());
 }
 
 /// Freezes the canary below a detached mount; without a canary opens any file of it.
@@ -182,18 +216,14 @@ fn reach_below(top: &OwnedFd, aim: &Aim) -> Result<(), Errno> {
 }
 
 /// Mounts each hierarchy by both interfaces, here and in new namespaces.
-fn mount_then(aim: &Aim, log: &mut Log, then: impl Fn(&str, &mut Log)) {
+fn mount_then(aim: &Aim, log: &mut Log, kinds: &[Hierarchy], then: impl Fn(&str, &mut Log)) {
     let Some(dir) = scratch() else {
         return log.add(no_scratch());
     };
     let attempts = |log: &mut Log, place: &str| {
-        for (kind, data) in [
-            ("cgroup", c"freezer"),
-            ("cgroup2", c""),
-            ("cgroup", c"none,name=systemd"),
-        ] {
+        for (kind, data) in kinds {
             let what = format!("{place}mount -t {kind} {}", data.to_string_lossy());
-            let call = mount(kind, &*dir, kind, MountFlags::empty(), data);
+            let call = mount(*kind, &*dir, *kind, MountFlags::empty(), *data);
             let worked = call.is_ok();
             log.add(Try::of(what, call));
             if worked {
@@ -201,6 +231,9 @@ fn mount_then(aim: &Aim, log: &mut Log, then: impl Fn(&str, &mut Log)) {
             }
         }
         for (kind, key) in [("cgroup", "freezer"), ("cgroup2", "")] {
+            if kinds.iter().all(|(k, _)| *k != kind) {
+                continue;
+            }
             let call = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).and_then(|fs| {
                 if !key.is_empty() {
                     fsconfig_set_flag(fs.as_fd(), key)?;
@@ -255,15 +288,35 @@ pub(crate) fn migrate(_: &Aim, log: &mut Log) {
                 put(Path::new(&path), &pid),
             ));
         }
-        let Ok(fd) = openat(CWD, &*root, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) else {
-            continue;
-        };
-        let made = raw::clone3_and_exit(0, Some(fd.as_fd()));
+    }
+}
+
+/// C05: a child born in another group.
+pub(crate) fn born_elsewhere(aim: &Aim, log: &mut Log) {
+    let below = |root: &str, log: &mut Log| {
+        let made = openat(CWD, root, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+            .and_then(|fd| raw::clone3_and_exit(0, Some(fd.as_fd())));
         log.add(Try::of(
             format!("clone3(CLONE_INTO_CGROUP) into {root}"),
             made,
         ));
-    }
+    };
+    roots().iter().for_each(|root| below(root, log));
+    mount_then(aim, log, V2, below);
+}
+
+/// C07: a limit of its own, or of who is above.
+pub(crate) fn raise_limits(aim: &Aim, log: &mut Log) {
+    const LIMITS: &[&str] = &[
+        "pids.max",
+        "memory.max",
+        "memory.limit_in_bytes",
+        "cpu.max",
+        "cgroup.max.descendants",
+    ];
+    let below = |root: &str, log: &mut Log| open_below(root, LIMITS, log);
+    roots().iter().for_each(|root| below(root, log));
+    mount_then(aim, log, V2, below);
 }
 
 /// C06: paths that tell of the host.

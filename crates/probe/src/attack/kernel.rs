@@ -1,7 +1,6 @@
 //! Attacks on the kernel's surface: calls and sockets that no app needs.
 
 use super::{Aim, new};
-use crate::status::Status;
 use crate::trial::{End, Log, Try, errno_name, in_child};
 use rkt_sys::raw::{self, HARMLESS, Keys};
 use rustix::fs::{CWD, Mode, OFlags, open};
@@ -11,7 +10,7 @@ use rustix::mount::{
     move_mount, open_tree, unmount,
 };
 use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, socket_with};
-use rustix::process::{Resource, getrlimit, pivot_root};
+use rustix::process::{Resource, getrlimit};
 use std::num::NonZeroU32;
 use std::os::fd::AsFd;
 
@@ -31,99 +30,126 @@ const INET: u16 = 2;
 const INET6: u16 = 10;
 const NETLINK: u16 = 16;
 const PACKET: u16 = 17;
-const XDP: u16 = 44;
 const RAW: u32 = 3;
 
+/// A socket by its numbers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Numbers(u16, u32, u32);
+
+/// `SOCK_RAW` over IPv4, two protocols of it.
+pub(crate) const RAW4: &[Numbers] = &[Numbers(INET, RAW, 1), Numbers(INET, RAW, 255)];
+/// `SOCK_RAW` over IPv6.
+pub(crate) const RAW6: &[Numbers] = &[Numbers(INET6, RAW, 58)];
+/// `AF_PACKET`, with and without the header.
+pub(crate) const PACKETS: &[Numbers] = &[Numbers(PACKET, RAW, 0x0300), Numbers(PACKET, 2, 0x0300)];
+
 /// F01: the wire itself.
-pub(crate) fn raw_sockets(_: &Aim, log: &mut Log) {
-    for (name, family, kind, protocol) in [
-        ("AF_INET SOCK_RAW ICMP", INET, RAW, 1),
-        ("AF_INET SOCK_RAW", INET, RAW, 255),
-        ("AF_INET6 SOCK_RAW", INET6, RAW, 58),
-        ("AF_PACKET SOCK_RAW", PACKET, RAW, 0x0300),
-        ("AF_PACKET SOCK_DGRAM", PACKET, 2, 0x0300),
-        ("AF_XDP", XDP, RAW, 0),
-    ] {
+pub(crate) fn raw_sockets(_: &Aim, log: &mut Log, which: &[Numbers]) {
+    for Numbers(family, kind, protocol) in which {
         log.add(Try::of(
-            format!("socket({name})"),
-            socket(family, kind, protocol),
+            format!("socket(family {family}, type {kind}, protocol {protocol})"),
+            socket(*family, *kind, *protocol),
         ));
     }
 }
 
 /// K03: families that images use are no find: unix, internet, some of netlink.
 pub(crate) fn families(_: &Aim, log: &mut Log) {
-    const HARMLESS_NETLINK: [u32; 4] = [0, 4, 15, 16];
-    for family in 0..46 {
-        if [UNIX, INET, INET6].contains(&family) {
-            continue;
-        }
-        let protocols = if family == NETLINK { 0..23 } else { 0..1 };
-        let mut worked = Vec::new();
-        let mut last = Errno::AFNOSUPPORT;
-        for protocol in protocols {
-            for kind in [1, 2, 3, 5] {
-                match socket(family, kind, protocol) {
-                    Ok(()) if family == NETLINK && HARMLESS_NETLINK.contains(&protocol) => {}
-                    Ok(()) => worked.push(format!("type {kind} protocol {protocol}")),
-                    Err(errno) => last = errno,
-                }
-            }
-        }
-        let end = match worked.first() {
-            None => End::Refused(last),
-            Some(_) => End::Broke(worked.join(", ")),
-        };
-        log.add(Try::new(format!("socket(family {family})"), end));
+    for family in (0..46).filter(|f| ![UNIX, INET, INET6, NETLINK].contains(f)) {
+        any_of(family, &[0], log);
     }
 }
 
-/// K02: the calls that build walls could take them down.
-pub(crate) fn namespaces(_: &Aim, log: &mut Log) {
-    for (name, flag) in [
-        ("NEWNS", new::NS),
-        ("NEWCGROUP", new::CGROUP),
-        ("NEWUTS", new::UTS),
-        ("NEWIPC", new::IPC),
-        ("NEWUSER", new::USER),
-        ("NEWPID", new::PID),
-        ("NEWNET", new::NET),
-    ] {
-        for told in in_child(|log| log.add(Try::of(format!("unshare({name})"), raw::unshare(flag))))
-        {
-            log.add(told);
+/// K03: protocols of netlink by which the host is configured.
+pub(crate) fn netlink(_: &Aim, log: &mut Log) {
+    const HARMLESS: [u32; 4] = [0, 4, 15, 16];
+    let rare: Vec<u32> = (0..23).filter(|p| !HARMLESS.contains(p)).collect();
+    any_of(NETLINK, &rare, log);
+}
+
+fn any_of(family: u16, protocols: &[u32], log: &mut Log) {
+    let mut worked = Vec::new();
+    let mut last = Errno::AFNOSUPPORT;
+    for protocol in protocols {
+        for kind in [1, 2, 3, 5] {
+            match socket(family, kind, *protocol) {
+                Ok(()) => worked.push(format!("type {kind} protocol {protocol}")),
+                Err(errno) => last = errno,
+            }
         }
-        log.add(Try::of(
-            format!("clone({name})"),
-            raw::clone_and_exit(flag).map(drop),
-        ));
     }
-    let plain = match raw::clone3_and_exit(0, None) {
-        Err(errno) => End::Refused(errno),
-        Ok(_) => End::Held("works, without new namespaces".to_owned()),
+    let end = match worked.first() {
+        None => End::Refused(last),
+        Some(_) => End::Broke(worked.join(", ")),
     };
-    log.add(Try::new("clone3()", plain));
-    log.add(Try::of(
-        "mount(tmpfs)",
-        mount("tmpfs", "/", "tmpfs", MountFlags::empty(), c""),
-    ));
-    log.add(Try::of("umount2(/)", unmount("/", UnmountFlags::DETACH)));
-    log.add(Try::of(
-        "fsopen(tmpfs)",
-        fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC),
-    ));
-    let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    log.add(Try::of("open_tree(/, CLONE)", open_tree(CWD, "/", clone)));
-    let moved = move_mount(CWD, "/", CWD, "/", MoveMountFlags::empty());
-    log.add(Try::of("move_mount(/, /)", moved));
-    log.add(Try::of("pivot_root(/, /)", pivot_root("/", "/")));
-    let own = open(
-        "/proc/self/ns/net",
-        OFlags::RDONLY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
-    .and_then(|fd| rustix::thread::move_into_link_name_space(fd.as_fd(), None));
-    log.add(Try::of("setns(own network)", own));
+    log.add(Try::new(format!("socket(family {family})"), end));
+}
+
+/// K02: a namespace of one kind, by both calls.
+pub(crate) fn namespace(_: &Aim, log: &mut Log, flag: u32) {
+    for told in in_child(|log| log.add(Try::of("unshare", raw::unshare(flag)))) {
+        log.add(told);
+    }
+    log.add(Try::of("clone", raw::clone_and_exit(flag).map(drop)));
+}
+
+/// A call that changes the tree of mounts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tree {
+    Mount,
+    Unmount,
+    FsOpen,
+    Copy,
+    Move,
+}
+
+/// K02: mounts.
+pub(crate) fn mounts(_: &Aim, log: &mut Log, how: Tree) {
+    let none = MountFlags::empty();
+    log.add(match how {
+        Tree::Mount => Try::of(
+            "mount(tmpfs)",
+            mount("tmpfs", "/dev/shm", "tmpfs", none, c""),
+        ),
+        Tree::Unmount => Try::of(
+            "umount2(/dev/shm)",
+            unmount("/dev/shm", UnmountFlags::DETACH),
+        ),
+        Tree::FsOpen => Try::of(
+            "fsopen(tmpfs)",
+            fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC),
+        ),
+        Tree::Copy => {
+            let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+            Try::of(
+                "open_tree(/dev/shm, CLONE)",
+                open_tree(CWD, "/dev/shm", clone),
+            )
+        }
+        Tree::Move => {
+            let to = "/dev/mqueue";
+            let moved = move_mount(CWD, "/dev/shm", CWD, to, MoveMountFlags::empty());
+            Try::of("move_mount(/dev/shm)", moved)
+        }
+    });
+}
+
+/// K02: namespaces that exist, its own first of all.
+pub(crate) fn rejoin(_: &Aim, log: &mut Log) {
+    for name in ["net", "ipc", "uts"] {
+        let path = format!("/proc/self/ns/{name}");
+        let own = open(&*path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .and_then(|fd| rustix::thread::move_into_link_name_space(fd.as_fd(), None));
+        log.add(Try::of(format!("setns({path})"), own));
+    }
+}
+
+/// K02: clone3, whose flags no filter can read; without new namespaces it would be no find.
+pub(crate) fn clone3(_: &Aim, log: &mut Log) {
+    for flag in [new::NS, new::NET, new::CGROUP] {
+        let made = raw::clone3_and_exit(u64::from(flag), None);
+        log.add(Try::of(format!("clone3({flag:#x})"), made.map(drop)));
+    }
 }
 
 /// Calls of the table by name; one that reaches the kernel's own checks is a find.
@@ -138,37 +164,28 @@ fn calls(log: &mut Log, wanted: impl Fn(&str) -> bool) {
     }
 }
 
-/// K04.
-pub(crate) fn io_uring(_: &Aim, log: &mut Log) {
-    calls(log, |name| name.starts_with("io_uring"));
-}
-
-/// K05.
-pub(crate) fn privileged(_: &Aim, log: &mut Log) {
-    calls(log, |name| !name.starts_with("io_uring"));
+/// K04 and K05: calls of these names.
+pub(crate) fn rare(_: &Aim, log: &mut Log, names: &[&str]) {
+    calls(log, |name| names.contains(&name));
 }
 
 /// K06.
-pub(crate) fn keyring(_: &Aim, log: &mut Log) {
-    for (name, operation) in [
-        ("keyctl(GET_KEYRING_ID, session)", Keys::Session),
-        ("add_key(user)", Keys::Add),
-        ("request_key(user)", Keys::Request),
-        ("keyctl(JOIN_SESSION_KEYRING)", Keys::Join),
-    ] {
-        let end = match raw::keys(operation) {
-            // The key does not exist, but it was looked for.
-            Err(Errno::NOKEY) => End::Broke("searched, and not found".to_owned()),
-            Err(errno) => End::Refused(errno),
-            Ok(serial) => End::Broke(format!("serial {serial}")),
-        };
-        log.add(Try::new(name, end));
-    }
+pub(crate) fn keyring(_: &Aim, log: &mut Log, operation: Keys) {
+    let end = match raw::keys(operation) {
+        // The key does not exist, but it was looked for.
+        Err(Errno::NOKEY) => End::Broke("searched, and not found".to_owned()),
+        Err(errno) => End::Refused(errno),
+        Ok(serial) => End::Broke(format!("serial {serial}")),
+    };
+    log.add(Try::new(
+        format!("{operation:?} by keyctl and its like"),
+        end,
+    ));
 }
 
 /// K07: handles are guessed: inode 2 is the top of most file systems.
 pub(crate) fn handles(aim: &Aim, log: &mut Log) {
-    for path in ["/", &*aim.volume] {
+    for path in ["/", "/dev/shm", &*aim.volume] {
         let top = match open(
             path,
             OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
@@ -259,8 +276,7 @@ pub(crate) fn core_dump(_: &Aim, log: &mut Log) {
 }
 
 /// K13.
-pub(crate) fn log(_: &Aim, log: &mut Log) {
-    calls(log, |name| name == "syslog");
+pub(crate) fn log_files(_: &Aim, log: &mut Log) {
     for path in ["/dev/kmsg", "/proc/kmsg"] {
         let opened = open(
             path,
@@ -272,8 +288,5 @@ pub(crate) fn log(_: &Aim, log: &mut Log) {
             other => other,
         });
         log.add(Try::of(format!("read {path}"), opened));
-    }
-    if Status::own().field("Seccomp") == Some("0") {
-        log.add(Try::moot("seccomp", "no filter is loaded"));
     }
 }

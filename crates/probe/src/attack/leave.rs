@@ -2,7 +2,7 @@
 
 use super::{Aim, no_scratch, scratch};
 use crate::trial::{End, Log, Try};
-use rustix::fs::{CWD, Mode, OFlags, Stat, fstat, open, openat, stat};
+use rustix::fs::{Mode, OFlags, Stat, fstat, open, openat, stat};
 use rustix::io::Errno;
 use rustix::process::{chdir, chroot, fchdir, pivot_root};
 
@@ -32,44 +32,18 @@ fn arrived(what: &str, home: (u64, u64), reached: Result<Stat, Errno>) -> Try {
     Try::new(what, end)
 }
 
-/// B09: every known way out of a chroot.
+/// B09: the ways that need no privilege, and the classic: a second chroot below the first.
 pub(crate) fn chroot_break(_: &Aim, log: &mut Log) {
     let Ok(home) = stat("/").map(|s| id(&s)) else {
         return log.add(Try::moot("stat /", "no root directory"));
     };
-    let top = open(
-        "/",
-        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-    );
     log.add(arrived(
         "chdir(\"..\") 1000 times",
         home,
         chdir("/").and_then(|()| climb()).and_then(|()| stat(".")),
     ));
-    log.add(arrived("stat /..", home, stat("/..")));
-    log.add(arrived(
-        "/proc/self/root/..",
-        home,
-        stat("/proc/self/root/.."),
-    ));
-    log.add(arrived(
-        "/proc/self/cwd/../..",
-        home,
-        stat("/proc/self/cwd/../.."),
-    ));
-    if let Ok(top) = &top {
-        let up = openat(
-            top,
-            "../../..",
-            OFlags::PATH | OFlags::CLOEXEC,
-            Mode::empty(),
-        );
-        log.add(arrived(
-            "openat(fd of /, \"../../..\")",
-            home,
-            up.and_then(fstat),
-        ));
+    for path in ["/..", "/proc/self/root/..", "/proc/self/cwd/../.."] {
+        log.add(arrived(path, home, stat(path)));
     }
     log.add(arrived(
         "pivot_root(\".\", \".\")",
@@ -79,23 +53,46 @@ pub(crate) fn chroot_break(_: &Aim, log: &mut Log) {
     let Some(dir) = scratch() else {
         return log.add(no_scratch());
     };
-    // The classic: a second chroot below the first; the current directory stays above it,
-    // so nothing stops `..` on the way to the real root.
+    // The current directory stays above the second root, so nothing stops `..` on the way to
+    // the real one.
     let classic = chroot(&*dir)
         .and_then(|()| climb())
         .and_then(|()| stat("."));
     log.add(arrived("mkdir, chroot, chdir(\"..\")", home, classic));
-    if let Ok(top) = top {
-        let saved = fchdir(&top)
-            .and_then(|()| climb())
-            .and_then(|()| chroot("."))
-            .and_then(|()| stat("/"));
-        log.add(arrived(
-            "fchdir(fd of /), chdir(\"..\"), chroot(\".\")",
-            home,
-            saved,
-        ));
-        let up = openat(CWD, "..", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
-        log.add(arrived("openat(cwd, \"..\")", home, up.and_then(fstat)));
-    }
+}
+
+/// B09: the same with a descriptor of the first root.
+pub(crate) fn chroot_break_by_descriptor(_: &Aim, log: &mut Log) {
+    let Ok(home) = stat("/").map(|s| id(&s)) else {
+        return log.add(Try::moot("stat /", "no root directory"));
+    };
+    let Some(dir) = scratch() else {
+        return log.add(no_scratch());
+    };
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let top = match open("/", flags, Mode::empty()) {
+        Ok(top) => top,
+        Err(errno) => return log.add(Try::of::<()>("open /", Err(errno))),
+    };
+    let up = openat(
+        &top,
+        "../../..",
+        OFlags::PATH | OFlags::CLOEXEC,
+        Mode::empty(),
+    );
+    log.add(arrived(
+        "openat(fd of /, \"../../..\")",
+        home,
+        up.and_then(fstat),
+    ));
+    let saved = chroot(&*dir)
+        .and_then(|()| fchdir(&top))
+        .and_then(|()| climb())
+        .and_then(|()| chroot("."))
+        .and_then(|()| stat("/"));
+    log.add(arrived(
+        "chroot, fchdir(fd of /), chdir(\"..\"), chroot(\".\")",
+        home,
+        saved,
+    ));
 }

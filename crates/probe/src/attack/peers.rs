@@ -78,10 +78,19 @@ pub(crate) fn control_sockets(_: &Aim, log: &mut Log) {
     }
 }
 
-/// D09: what can be done with a directory that a friend outside passes in (`--socket=PATH`,
-/// where `serve-fd` or the test waits). To list it and to stand in it is possible; to open
-/// anything below it must not be.
-pub(crate) fn passed_directory(aim: &Aim, log: &mut Log) {
+/// What is done with a directory that a friend outside passes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Passed {
+    Open,
+    Climb,
+    Create,
+    Again,
+    Stand,
+}
+
+/// D09: a friend outside passes a directory in (`--socket=PATH`, where `serve-fd` or the test
+/// waits). To list it and to stand in it is possible; to open anything below it must not be.
+pub(crate) fn passed_directory(aim: &Aim, log: &mut Log, what: Passed) {
     let Some(socket) = &aim.socket else {
         return log.add(Try::moot("receive a directory", "needs --socket=PATH"));
     };
@@ -97,68 +106,75 @@ pub(crate) fn passed_directory(aim: &Aim, log: &mut Log) {
     let name = aim.file.as_deref().unwrap_or("etc/passwd");
     let read = OFlags::RDONLY | OFlags::CLOEXEC;
     let directory = read | OFlags::DIRECTORY;
-    let create = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
-    for path in [
-        name,
-        ".",
-        "..",
-        "../../../../etc/passwd",
-        "../../../../../etc",
-    ] {
-        let flags = if path.ends_with(['.', 'c']) {
-            directory
-        } else {
-            read
-        };
-        log.add(Try::of(
-            format!("openat(passed, {path})"),
-            openat(&dir, path, flags, Mode::empty()),
-        ));
-    }
-    let made = openat(
-        &dir,
-        "rkt-probe-was-here",
-        create,
-        Mode::from_raw_mode(0o644),
-    );
-    log.add(Try::of("openat(passed, new file)", made));
-    log.add(Try::of(
-        "mkdirat(passed)",
-        mkdirat(&dir, "rkt-probe-directory", Mode::RWXU),
-    ));
-    let again = format!("/proc/self/fd/{}/{name}", dir.as_raw_fd());
-    log.add(Try::of(
-        format!("open /proc/self/fd/N/{name}"),
-        openat(CWD, &*again, read, Mode::empty()),
-    ));
-    let stood = rustix::process::fchdir(&dir).and_then(|()| openat(CWD, name, read, Mode::empty()));
-    log.add(Try::of(format!("fchdir(passed), open {name}"), stood));
-}
-
-/// D10: objects of other apps have other owners; ids are small numbers.
-pub(crate) fn ipc_objects(_: &Aim, log: &mut Log) {
-    for (name, kind) in [
-        ("shared memory", Ipc::Memory),
-        ("messages", Ipc::Messages),
-        ("semaphores", Ipc::Semaphores),
-    ] {
-        let mut denied = 0;
-        let mut used = Vec::new();
-        // The kernel counts ids up by the size of its table with every reuse.
-        for id in (0..64).flat_map(|slot| (0..32).map(move |round| slot + round * 32_768)) {
-            match raw::ipc_use(kind, id) {
-                Ok(()) | Err(Errno::NOMSG) => used.push(id.to_string()),
-                Err(Errno::ACCESS | Errno::PERM) => denied += 1,
-                Err(_) => {}
+    let open = |path: &str, flags| openat(&dir, path, flags, Mode::empty());
+    match what {
+        Passed::Open => {
+            for (path, flags) in [(name, read), (".", directory)] {
+                log.add(Try::of(
+                    format!("openat(passed, {path})"),
+                    open(path, flags),
+                ));
             }
         }
-        let end = match (used.first(), denied) {
-            (Some(_), _) => End::Broke(format!("ids {}", used.join(" "))),
-            (None, 0) => End::Moot("there are none".to_owned()),
-            (None, _) => End::Refused(Errno::ACCESS),
-        };
-        log.add(Try::new(format!("use System V {name} of others"), end));
+        Passed::Climb => {
+            for (path, flags) in [
+                ("..", directory),
+                ("../../../../etc/passwd", read),
+                ("../../../../../etc", directory),
+            ] {
+                log.add(Try::of(
+                    format!("openat(passed, {path})"),
+                    open(path, flags),
+                ));
+            }
+        }
+        Passed::Create => {
+            let create = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
+            let mode = Mode::from_raw_mode(0o644);
+            let made = openat(&dir, "rkt-probe-was-here", create, mode);
+            log.add(Try::of("openat(passed, new file)", made));
+            log.add(Try::of(
+                "mkdirat(passed)",
+                mkdirat(&dir, "rkt-probe-directory", Mode::RWXU),
+            ));
+        }
+        Passed::Again => {
+            let again = format!("/proc/self/fd/{}/{name}", dir.as_raw_fd());
+            log.add(Try::of(
+                format!("open /proc/self/fd/N/{name}"),
+                openat(CWD, &*again, read, Mode::empty()),
+            ));
+        }
+        Passed::Stand => {
+            let stood =
+                rustix::process::fchdir(&dir).and_then(|()| openat(CWD, name, read, Mode::empty()));
+            log.add(Try::of(format!("fchdir(passed), open {name}"), stood));
+        }
     }
+}
+
+/// D10: System V objects of other apps have other owners; ids are small numbers.
+pub(crate) fn ipc_objects(_: &Aim, log: &mut Log, kind: Ipc) {
+    let mut denied = 0;
+    let mut used = Vec::new();
+    // The kernel counts ids up by the size of its table with every reuse.
+    for id in (0..64).flat_map(|slot| (0..32).map(move |round| slot + round * 32_768)) {
+        match raw::ipc_use(kind, id) {
+            Ok(()) | Err(Errno::NOMSG) => used.push(id.to_string()),
+            Err(Errno::ACCESS | Errno::PERM) => denied += 1,
+            Err(_) => {}
+        }
+    }
+    let end = match (used.first(), denied) {
+        (Some(_), _) => End::Broke(format!("ids {}", used.join(" "))),
+        (None, 0) => End::Moot("there are none".to_owned()),
+        (None, _) => End::Refused(Errno::ACCESS),
+    };
+    log.add(Try::new(format!("use System V {kind:?} of others"), end));
+}
+
+/// D10: a POSIX message queue, by its name.
+pub(crate) fn message_queue(_: &Aim, log: &mut Log) {
     let opened = raw::mq_open(c"/rkt-probe-victim", false);
     log.add(match opened {
         Err(Errno::NOENT) => Try::moot("mq_open(/rkt-probe-victim)", "there is none"),
@@ -166,7 +182,7 @@ pub(crate) fn ipc_objects(_: &Aim, log: &mut Log) {
     });
 }
 
-/// D12: three descriptors, none of them a file or a directory of the host.
+/// D12: three descriptors and no more.
 pub(crate) fn leaked_fds(aim: &Aim, log: &mut Log) {
     let extra: Vec<String> = aim
         .fds
@@ -180,6 +196,10 @@ pub(crate) fn leaked_fds(aim: &Aim, log: &mut Log) {
         End::Broke(extra.join(" "))
     };
     log.add(Try::new("look for descriptors past 2", end));
+}
+
+/// D12: none of the three is a file or a directory of the host.
+pub(crate) fn standard_files(_: &Aim, log: &mut Log) {
     for (name, fd) in standard() {
         let end = match fstat(fd).map(|s| FileType::from_raw_mode(s.st_mode)) {
             Err(errno) => End::Refused(errno),
@@ -200,25 +220,51 @@ fn standard() -> [(&'static str, std::os::fd::BorrowedFd<'static>); 3] {
     ]
 }
 
+/// How it tampers with what it has said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tamper {
+    Truncate,
+    Rewind,
+    Punch,
+    Again,
+}
+
 /// D13: the log must keep what was said.
-pub(crate) fn stdio(_: &Aim, log: &mut Log) {
+pub(crate) fn stdio(_: &Aim, log: &mut Log, how: Tamper) {
     for (name, fd) in &standard()[1..] {
-        log.add(Try::of(format!("ftruncate({name}, 0)"), ftruncate(fd, 0)));
-        log.add(Try::of(
-            format!("lseek({name}, 0)"),
-            seek(fd, SeekFrom::Start(0)),
-        ));
-        let punched = fallocate(fd, FallocateFlags::empty(), 0, 4096);
-        log.add(Try::of(format!("fallocate({name})"), punched));
-        // To open one's own pipe again gains nothing; a file would be a find.
-        let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
-        let flags = OFlags::RDWR | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let again = openat(CWD, &*path, flags, Mode::empty()).and_then(fstat);
-        let end = match again.map(|s| FileType::from_raw_mode(s.st_mode)) {
-            Err(errno) => End::Refused(errno),
-            Ok(FileType::RegularFile) => End::Broke("it is a file".to_owned()),
-            Ok(kind) => End::Held(format!("its own {kind:?} again")),
+        let result = match how {
+            Tamper::Truncate => ftruncate(fd, 0),
+            Tamper::Rewind => seek(fd, SeekFrom::Start(0)).map(drop),
+            Tamper::Punch => fallocate(fd, FallocateFlags::empty(), 0, 4096),
+            Tamper::Again => {
+                // To open one's own pipe again gains nothing; a file would be a find.
+                let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+                let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK;
+                let again = openat(CWD, &*path, flags, Mode::empty()).and_then(fstat);
+                let end = match again.map(|s| FileType::from_raw_mode(s.st_mode)) {
+                    Err(errno) => End::Refused(errno),
+                    Ok(FileType::RegularFile) => End::Broke("it is a file".to_owned()),
+                    Ok(kind) => End::Held(format!("its own {kind:?} again")),
+                };
+                log.add(Try::new(format!("open {path} to write"), end));
+                continue;
+            }
         };
-        log.add(Try::new(format!("open {path} to truncate"), end));
+        log.add(Try::of(format!("{how:?} {name}"), result));
     }
+}
+
+/// F04: a service that listens on the host's loopback (`--socket=ADDRESS:PORT`).
+pub(crate) fn host_service(aim: &Aim, log: &mut Log) {
+    let Some(address) = aim.socket.as_deref().and_then(|s| s.parse().ok()) else {
+        return log.add(Try::moot("connect", "needs --socket=ADDRESS:PORT"));
+    };
+    let wait = std::time::Duration::from_secs(2);
+    let done = std::net::TcpStream::connect_timeout(&address, wait);
+    let what = format!("connect to {address}");
+    log.add(match done {
+        // Nobody is there, or no way leads there: the same to who attacks.
+        Err(e) if e.raw_os_error().is_none() => Try::new(what, End::Refused(Errno::TIMEDOUT)),
+        other => Try::of_io(what, other),
+    });
 }

@@ -1,7 +1,7 @@
 //! Attacks on a volume that was made read-only (rkt#576, examples 1 and 2).
 
 use super::{Aim, everywhere, no_scratch, scratch};
-use crate::trial::{End, Log, Try, errno_of};
+use crate::trial::{End, Log, Try};
 use rkt_sys::raw;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatVfsMountFlags, linkat, openat, statvfs};
 use rustix::io::Errno;
@@ -51,163 +51,173 @@ fn then_write(what: String, call: Result<(), Errno>, path: &str) -> Try {
     Try::new(what, end)
 }
 
-/// B01: `mount(2)`.
-pub(crate) fn remount(aim: &Aim, log: &mut Log) {
+/// B01: `mount(2)` with these flags beside MS_REMOUNT.
+pub(crate) fn remount(aim: &Aim, log: &mut Log, flags: MountFlags) {
     let Some(path) = target(aim, log) else { return };
     everywhere(log, |log, place| {
-        for (name, flags) in [
-            ("MS_REMOUNT|MS_BIND", MountFlags::BIND),
-            ("MS_REMOUNT", MountFlags::empty()),
-            (
-                "MS_REMOUNT|MS_BIND|MS_NOSUID|MS_NODEV",
-                MountFlags::BIND | MountFlags::NOSUID | MountFlags::NODEV,
-            ),
-        ] {
+        // The second is the file system's own remount, which no app could ever do.
+        for flags in [flags, flags - MountFlags::BIND] {
             let call = mount_remount(path, flags, c"");
-            log.add(then_write(
-                format!("{place}mount({path}, {name})"),
-                call,
-                path,
-            ));
+            let what = format!("{place}mount({path}, MS_REMOUNT|{flags:?})");
+            log.add(then_write(what, call, path));
         }
     });
-    log.add(Try::of(
-        format!("open {path}/{PROOF} to write"),
-        write_below(CWD, &format!("{path}/{PROOF}")),
-    ));
+}
+
+/// How the attributes of a mount are set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum By {
+    Path,
+    Tree,
+    Descriptor,
 }
 
 /// B02: `mount_setattr(2)` and `fspick(2)`.
-pub(crate) fn setattr(aim: &Aim, log: &mut Log) {
+pub(crate) fn setattr(aim: &Aim, log: &mut Log, by: By) {
     let Some(path) = target(aim, log) else { return };
     let Ok(name) = CString::new(path) else { return };
     everywhere(log, |log, place| {
-        let call = raw::mount_setattr(CWD, &name, 0, 0, RDONLY);
-        log.add(then_write(
-            format!("{place}mount_setattr({path}, clear RDONLY)"),
-            call,
-            path,
-        ));
-        let call = raw::mount_setattr(CWD, &name, RECURSIVE, 0, RDONLY);
-        log.add(then_write(
-            format!("{place}mount_setattr({path}, AT_RECURSIVE)"),
-            call,
-            path,
-        ));
-        let call = openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-            .and_then(|fd| raw::mount_setattr(fd.as_fd(), c"", EMPTY_PATH, 0, RDONLY));
-        log.add(then_write(
-            format!("{place}mount_setattr(fd of {path})"),
-            call,
-            path,
-        ));
+        let (what, call) = match by {
+            By::Path => ("clear RDONLY", raw::mount_setattr(CWD, &name, 0, 0, RDONLY)),
+            By::Tree => (
+                "AT_RECURSIVE",
+                raw::mount_setattr(CWD, &name, RECURSIVE, 0, RDONLY),
+            ),
+            By::Descriptor => (
+                "by a descriptor",
+                openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+                    .and_then(|fd| raw::mount_setattr(fd.as_fd(), c"", EMPTY_PATH, 0, RDONLY)),
+            ),
+        };
+        let what = format!("{place}mount_setattr({path}, {what})");
+        log.add(then_write(what, call, path));
+    });
+    if by == By::Path {
         let call = fspick(CWD, path, rustix::mount::FsPickFlags::empty()).and_then(|fs| {
             rustix::mount::fsconfig_set_flag(fs.as_fd(), "rw")?;
             fsconfig_reconfigure(fs.as_fd())
         });
         log.add(then_write(
-            format!("{place}fspick({path}), reconfigure rw"),
+            format!("fspick({path}), reconfigure rw"),
             call,
             path,
         ));
-    });
+    }
 }
 
 /// B03: what is below the mount.
-pub(crate) fn uncover(aim: &Aim, log: &mut Log) {
+pub(crate) fn uncover(aim: &Aim, log: &mut Log, flags: UnmountFlags) {
     let Some(path) = target(aim, log) else { return };
     everywhere(log, |log, place| {
-        for (name, flags) in [
-            ("0", UnmountFlags::empty()),
-            ("MNT_DETACH", UnmountFlags::DETACH),
-            ("UMOUNT_NOFOLLOW", UnmountFlags::NOFOLLOW),
-            ("MNT_EXPIRE", UnmountFlags::EXPIRE),
-        ] {
-            log.add(Try::of(
-                format!("{place}umount2({path}, {name})"),
-                unmount(path, flags),
-            ));
+        let mut call = unmount(path, flags);
+        if flags == UnmountFlags::EXPIRE && call == Err(Errno::AGAIN) {
+            // The first call marks it, the second takes it away.
+            call = unmount(path, flags);
         }
+        log.add(Try::of(format!("{place}umount2({path}, {flags:?})"), call));
     });
 }
 
+/// How a second mount of the same files is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Away {
+    Bind,
+    Clone,
+    CloneTree,
+    Move,
+}
+
 /// B04: a second mount of the same files, without the flag.
-pub(crate) fn clone_away(aim: &Aim, log: &mut Log) {
+pub(crate) fn clone_away(aim: &Aim, log: &mut Log, how: Away) {
     let Some(path) = target(aim, log) else { return };
     let Some(dir) = scratch() else {
         return log.add(no_scratch());
     };
+    let attached = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
     everywhere(log, |log, place| {
-        let bind =
-            mount_bind(path, &*dir).and_then(|()| mount_remount(&*dir, MountFlags::BIND, c""));
-        log.add(then_write(
-            format!("{place}bind {path} elsewhere, remount"),
-            bind,
-            &dir,
-        ));
-        for (name, flags) in [
-            ("open_tree(CLONE)", OpenTreeFlags::OPEN_TREE_CLONE),
-            (
-                "open_tree(CLONE|RECURSIVE)",
-                OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::AT_RECURSIVE,
-            ),
-        ] {
-            let what = format!("{place}{name} of {path}, clear RDONLY");
-            let result =
-                open_tree(CWD, path, flags | OpenTreeFlags::OPEN_TREE_CLOEXEC).and_then(|tree| {
-                    raw::mount_setattr(tree.as_fd(), c"", EMPTY_PATH, 0, RDONLY)?;
-                    let inside = write_below(&tree, PROOF);
-                    let empty = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-                    inside.or_else(|_| {
-                        move_mount(&tree, "", CWD, &*dir, empty)?;
-                        write_below(CWD, &format!("{dir}/{PROOF}"))
-                    })
-                });
-            log.add(Try::of(what, result));
-        }
+        let clone = |flags: OpenTreeFlags| {
+            let tree = open_tree(CWD, path, flags | OpenTreeFlags::OPEN_TREE_CLOEXEC)?;
+            raw::mount_setattr(tree.as_fd(), c"", EMPTY_PATH, 0, RDONLY)?;
+            write_below(&tree, PROOF).or_else(|_| {
+                move_mount(&tree, "", CWD, &*dir, attached)?;
+                write_below(CWD, &format!("{dir}/{PROOF}"))
+            })
+        };
+        let what = format!("{place}{how:?} of {path}");
+        log.add(match how {
+            Away::Bind => {
+                let bind = mount_bind(path, &*dir)
+                    .and_then(|()| mount_remount(&*dir, MountFlags::BIND, c""));
+                then_write(what, bind, &dir)
+            }
+            Away::Clone => Try::of(what, clone(OpenTreeFlags::OPEN_TREE_CLONE)),
+            Away::CloneTree => {
+                let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::AT_RECURSIVE;
+                Try::of(what, clone(flags))
+            }
+            Away::Move => {
+                let moved = move_mount(CWD, path, CWD, &*dir, MoveMountFlags::empty());
+                Try::of(what, moved)
+            }
+        });
     });
 }
 
-/// B05: from a descriptor for reading to one for writing.
-pub(crate) fn reopen(aim: &Aim, log: &mut Log) {
-    let Some(path) = target(aim, log) else { return };
+/// How a file that may be read is to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reopen {
+    Read,
+    Path,
+    Link,
+    Append,
+}
+
+/// B05: from a descriptor for reading to one for writing. Works on any volume.
+pub(crate) fn reopen(aim: &Aim, log: &mut Log, how: Reopen) {
+    let path = &*aim.volume;
     let file = std::fs::read_dir(path)
         .into_iter()
         .flatten()
         .flatten()
         .find(|e| e.file_type().is_ok_and(|t| t.is_file()));
     let Some(file) = file.map(|e| e.path()) else {
-        return log.add(Try::moot(format!("a file in {path}"), "it is empty"));
+        return log.add(Try::moot(format!("a file in {path}"), "there is none"));
     };
     let shown = file.display().to_string();
-    for (name, flags) in [("O_RDONLY", OFlags::RDONLY), ("O_PATH", OFlags::PATH)] {
-        let fd = match openat(CWD, &file, flags | OFlags::CLOEXEC, Mode::empty()) {
-            Ok(fd) => fd,
-            Err(errno) => {
-                log.add(Try::of::<()>(format!("open {shown} {name}"), Err(errno)));
-                continue;
-            }
-        };
-        let again = format!("/proc/self/fd/{}", fd.as_raw_fd());
-        for (mode, flags) in [
-            ("O_RDWR", OFlags::RDWR),
-            ("O_WRONLY|O_TRUNC", OFlags::WRONLY | OFlags::TRUNC),
-        ] {
-            let result = openat(CWD, &*again, flags | OFlags::CLOEXEC, Mode::empty());
-            log.add(Try::of(
-                format!("open {shown} {name}, reopen {mode}"),
-                result,
-            ));
+    let flags = match how {
+        Reopen::Append => OFlags::APPEND | OFlags::WRONLY,
+        Reopen::Path => OFlags::PATH,
+        Reopen::Read | Reopen::Link => OFlags::RDONLY,
+    };
+    let fd = match openat(CWD, &file, flags | OFlags::CLOEXEC, Mode::empty()) {
+        Ok(fd) => fd,
+        Err(errno) => return log.add(Try::of::<()>(format!("open {shown} {how:?}"), Err(errno))),
+    };
+    let again = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    match how {
+        Reopen::Append => log.add(Try::of(format!("open {shown} to append"), Ok(()))),
+        Reopen::Link => {
+            let result = linkat(
+                CWD,
+                &*again,
+                CWD,
+                format!("{path}/{PROOF}"),
+                AtFlags::SYMLINK_FOLLOW,
+            );
+            log.add(Try::of(format!("link of {shown} in {path}"), result));
         }
-        let result = linkat(&fd, "", CWD, format!("{path}/{PROOF}"), AtFlags::EMPTY_PATH);
-        log.add(Try::of(
-            format!("linkat of {shown} {name} in {path}"),
-            result,
-        ));
+        Reopen::Read | Reopen::Path => {
+            for (mode, flags) in [
+                ("O_RDWR", OFlags::RDWR),
+                ("O_WRONLY|O_APPEND", OFlags::WRONLY | OFlags::APPEND),
+            ] {
+                let result = openat(CWD, &*again, flags | OFlags::CLOEXEC, Mode::empty())
+                    .and_then(|fd| rustix::io::write(fd, b""));
+                log.add(Try::of(
+                    format!("open {shown} {how:?}, reopen {mode}"),
+                    result,
+                ));
+            }
+        }
     }
-    let result = std::fs::OpenOptions::new().append(true).open(&file);
-    log.add(Try::of(
-        format!("open {shown} to append"),
-        result.map_err(|e| errno_of(&e)),
-    ));
 }
