@@ -141,12 +141,17 @@ fn what_is_taken_away_is_named() {
         ("masks", ("red", "mounts", "read-only path /proc/sys")),
         ("hidepid", ("red", "mounts", "mount /proc")),
         ("cgroup-view", ("red", "mounts", "mount /sys/fs/cgroup")),
+        ("locks", ("red", "mounts", "lock /proc/sys")),
+        ("locks", ("red", "mounts", "lock /volume")),
         ("pivot", ("red", "mounts", "root")),
         ("init", ("init", "capabilities", "bounding")),
         ("init", ("init", "ids", "ids")),
     ] {
         let pod = two(&rkt, &[&format!("--weaken={switch}")]);
+        let mounts = pod.app("red").proc("mountinfo");
         let (done, value) = audit(&pod, &rkt);
+        // What was tried was tried in a copy.
+        assert_eq!(pod.app("red").proc("mountinfo"), mounts, "{switch}");
         assert_eq!(done.status, 1, "{switch}: {done}");
         let (app, group, field) = wanted;
         let wanted = (app.to_owned(), group.to_owned(), field.to_owned());
@@ -187,6 +192,50 @@ fn a_process_of_the_host_in_an_apps_cgroup_is_named() {
         let wanted = ("red".to_owned(), group.to_owned(), field.to_owned());
         assert!(found.contains(&wanted), "no {wanted:?} in {found:#?}");
     }
+}
+
+#[test]
+fn a_watch_tells_what_changes_until_the_pod_ends() {
+    let Some(rkt) = Rkt::needs(&[]) else { return };
+    let pod = two(&rkt, &[]);
+    let out = rkt.file("watch");
+    let mut watch = rkt
+        .command(&["audit", "--watch=100ms", "--format=json", &pod.uuid])
+        .stdout(std::fs::File::create(&out).unwrap())
+        .spawn()
+        .unwrap();
+    let events = || -> Vec<Value> {
+        let text = std::fs::read_to_string(&out).unwrap();
+        let lines = text.lines().filter_map(|l| serde_json::from_str(l).ok());
+        lines.collect()
+    };
+    let told = |event: &str| events().iter().filter(|e| e["event"] == event).count();
+    rkt_tests::wait_for("the first look", 10, || told("running") == 1);
+    let mut stray = std::process::Command::new("sleep")
+        .arg("60")
+        .spawn()
+        .unwrap();
+    let procs = pod.cgroup().join("app-red/cgroup.procs");
+    std::fs::write(procs, stray.id().to_string()).unwrap();
+    rkt_tests::wait_for("the stray process is told of", 10, || told("drift") > 0);
+    assert_eq!(told("gone"), 0, "{:#?}", events());
+    let drift = events()
+        .into_iter()
+        .find(|e| e["event"] == "drift")
+        .unwrap();
+    assert_eq!(drift["pid"], stray.id(), "{drift}");
+    stray.kill().unwrap();
+    stray.wait().unwrap();
+    rkt_tests::wait_for("it is gone", 10, || told("gone") == told("drift"));
+    pod.kill().ok();
+    // Ends by itself, and does not forget what it saw.
+    assert_eq!(watch.wait().unwrap().code(), Some(1), "{:#?}", events());
+    assert_eq!(told("ended"), 1, "{:#?}", events());
+    let words = ["audit", "--watch", &pod.uuid];
+    rkt.rkt(&words).ends_with(254);
+    rkt.rkt(&["audit", "--watch=soon"])
+        .ends_with(254)
+        .says("soon");
 }
 
 #[test]

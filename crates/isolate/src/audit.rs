@@ -1,11 +1,13 @@
 //! Running processes beside the plan they were started by: `rkt audit`.
 //!
 //! [`facts`] says what is known of a process and reads texts of the kernel, [`read`] fetches them
-//! from the host's /proc, [`compare`] and [`mounts`] are pure: facts and plan in, findings out.
-//! Nothing here believes what a pod says of itself, and nothing here changes anything.
+//! from the host's /proc, [`compare`] and [`mounts`] are pure: facts and plan in, findings out;
+//! [`locks`] tries in a copy what /proc does not tell. Nothing here believes what a pod says of
+//! itself, and nothing here changes anything of it.
 
 pub mod compare;
 pub mod facts;
+mod locks;
 pub mod mounts;
 mod pod;
 mod read;

@@ -3,7 +3,6 @@
 //! Slow and sure: some fifteen forks. The start of a pod looks at [`crate::host`] instead. It
 //! changes nothing that outlives it: its files, mounts and cgroups are gone when it returns.
 
-mod attempt;
 mod mounts;
 mod processes;
 mod settings;

@@ -5,6 +5,7 @@
 //! them ([`cgroup`], [`blocks`], [`landlock`]). It refuses to be the place that makes namespaces or mounts: that is stage1.
 #![forbid(unsafe_code)]
 
+mod attempt;
 pub mod audit;
 pub mod blocks;
 pub mod cgroup;

@@ -2,8 +2,8 @@
 
 use super::compare::{self, Finding, Group, Wanted};
 use super::facts::Facts;
-use super::mounts;
 use super::read::{self, Paths};
+use super::{locks, mounts};
 use crate::cgroup::{Controller, Layout, Version, processes};
 use crate::error::{Error, Kind};
 use rkt_spec::name::AppName;
@@ -184,10 +184,16 @@ impl<'a> Seen<'a> {
                 let again = again.filter(|(f, _)| !self.is_set_up(f));
                 Ok(again.map(|(facts, app)| self.judge(&facts, app, &firsts)))
             })?;
+            let Some(mut findings) = findings else {
+                continue;
+            };
+            // Every process of an app has its mounts, or was told of above.
+            let first = app.and_then(|a| firsts.get(&a.name));
+            if first.is_some_and(|first| first.pid == facts.pid) && facts.root == "/" {
+                findings.extend(locks::tried(facts)?);
+            }
             let name = app.map(|a| a.name.clone());
-            audit
-                .processes
-                .extend(findings.map(|f| process(facts, name, false, f)));
+            audit.processes.push(process(facts, name, false, findings));
         }
         audit.processes.sort_by(|a, b| {
             let key = |p: &Process| (!p.init, p.app.clone(), p.pid);

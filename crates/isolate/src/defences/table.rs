@@ -196,9 +196,10 @@ pub const DEFENCES: &[Defence] = &[
         holds: "What is read-only or covered stays so, whatever the app is granted",
         by: "mounts of a namespace that the supervisor's user namespace owns; the app enters its own last",
         flag: "",
-        audit: Seen::Not("/proc does not show who owns a mount namespace"),
+        audit: Seen::Fields(&[(Group::Mounts, "lock *")]),
         weaken: &["locks"],
         tests: &[
+            "isolation::audit::what_is_taken_away_is_named",
             "isolation::issue576::a_read_only_volume_cannot_be_remounted_by_a_root_app",
             "isolation::issue576::a_read_only_volume_stays_so_with_every_capability_granted",
         ],

@@ -1,7 +1,7 @@
 //! Mounts: what a root file system can be made of, on the data directory's own file system.
 
 use super::Finding;
-use super::attempt::{attempt, user_namespace};
+use crate::attempt::{attempt, user_namespace};
 use crate::error::{Doing, Error, Kind};
 use rkt_sys::mount::{self, Change, NewFs, PLAIN};
 use rkt_sys::ns;

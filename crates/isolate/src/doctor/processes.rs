@@ -1,7 +1,7 @@
 //! Namespaces, cgroups, filters: what a process can be put into.
 
 use super::Finding;
-use super::attempt::{attempt, attempt_in, user_namespace};
+use crate::attempt::{attempt, attempt_in, user_namespace};
 use crate::cgroup::{Controller, Pod, Shape, Version};
 use crate::error::{Doing, Error, Kind};
 use crate::host::Host;

@@ -1,5 +1,7 @@
 //! `rkt audit [POD...]`: every running process of a pod beside the plan it was started by.
 
+mod watch;
+
 use super::look;
 use crate::args::{self, Format, Globals};
 use crate::failure::{Failure, USAGE};
@@ -11,6 +13,7 @@ use rkt_spec::plan::Plan;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 /// Exit status when a process has more than its plan says.
 const DRIFT: u8 = 1;
@@ -24,6 +27,10 @@ struct Words {
     /// UUIDs, their beginnings, or names; every running pod if none is given
     #[arg(value_name = "POD")]
     pods: Vec<String>,
+    /// Look again and again, every second or so often, and tell what changes
+    #[arg(long, value_name = "INTERVAL", num_args = 0..=1, require_equals = true,
+          default_missing_value = "1s", value_parser = crate::view::time::duration)]
+    watch: Option<Duration>,
     /// How to print
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -35,13 +42,13 @@ pub(super) fn run(words: Vec<OsString>) -> Result<u8, Failure> {
     let asked: Words = args::parse("audit", words)?;
     look::need_root()?;
     let pods = look::open(&asked.globals)?;
+    if let Some(every) = asked.watch {
+        return watch::run(&pods, &asked, every);
+    }
     let mut rows = Vec::new();
     let mut status = 0;
     for pod in chosen(&pods, &asked.pods)? {
-        let row = Row {
-            uuid: pod.uuid(),
-            seen: one(&pods, &pod),
-        };
+        let row = Row::new(pod.uuid(), one(&pods, &pod));
         if let Seen::Failed(failure) = &row.seen {
             failure.print();
         }

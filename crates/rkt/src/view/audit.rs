@@ -2,10 +2,11 @@
 
 use crate::columns;
 use crate::failure::{Failure, printable};
-use rkt_isolate::audit::{Audit, Group, Process};
+use rkt_isolate::audit::{Audit, Finding, Group, Process};
 use rkt_isolate::defences;
 use rkt_spec::Uuid;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// A pod that was asked for.
@@ -29,6 +30,39 @@ pub(crate) enum Seen {
 }
 
 impl Row {
+    pub(crate) fn new(uuid: Uuid, seen: Seen) -> Self {
+        Self { uuid, seen }
+    }
+
+    /// Its state in a word, and a remark.
+    fn state(&self) -> (&'static str, String) {
+        match &self.seen {
+            Seen::Processes(audit) => {
+                let processes = audit.processes.len();
+                ("running", format!("{processes} processes"))
+            }
+            Seen::NotRunning(state) => ("ended", state.clone()),
+            Seen::Failed(failure) => ("unreadable", failure.to_string()),
+        }
+    }
+
+    /// What is not as planned, each with a text that tells it from others.
+    fn drift(&self) -> BTreeMap<String, Value> {
+        let Seen::Processes(audit) = &self.seen else {
+            return BTreeMap::new();
+        };
+        let all = audit.processes.iter();
+        all.flat_map(|p| p.findings.iter().map(move |f| (p, f)))
+            .map(|(p, f)| {
+                let mut value = finding(p, f);
+                value["app"] = json!(p.app);
+                value["init"] = p.init.into();
+                value["pid"] = p.pid.into();
+                (told(self.uuid, p, f), value)
+            })
+            .collect()
+    }
+
     /// Whether something is not as planned.
     pub(crate) fn has_drift(&self) -> bool {
         matches!(&self.seen, Seen::Processes(audit) if !audit.is_clean())
@@ -76,19 +110,97 @@ pub(crate) fn table(rows: &[Row]) -> String {
             }
             for f in &process.findings {
                 // Writing into a String cannot fail.
-                let _ = writeln!(
-                    drift,
-                    "drift: pod {} {owner} process {}: {}: wanted {}, found {}",
-                    row.uuid.short(),
-                    process.pid,
-                    line(&f.field),
-                    line(&f.wanted),
-                    line(&f.found)
-                );
+                let _ = writeln!(drift, "drift: {}", told(row.uuid, process, f));
             }
         }
     }
     columns::text(&lines) + &drift
+}
+
+fn told(uuid: Uuid, process: &Process, f: &Finding) -> String {
+    format!(
+        "pod {} {} process {}: {}: wanted {}, found {}",
+        uuid.short(),
+        owner(process),
+        process.pid,
+        line(&f.field),
+        line(&f.wanted),
+        line(&f.found)
+    )
+}
+
+/// Something that one look at the pods showed and the one before did not.
+#[derive(Debug)]
+pub(crate) struct Change {
+    what: &'static str,
+    uuid: Uuid,
+    text: String,
+    more: Value,
+}
+
+impl Change {
+    fn new(what: &'static str, uuid: Uuid, text: String, more: Value) -> Self {
+        Self {
+            what,
+            uuid,
+            text,
+            more,
+        }
+    }
+
+    /// For people.
+    pub(crate) fn line(&self) -> String {
+        format!("{}: {}\n", self.what, self.text)
+    }
+
+    /// For programs.
+    pub(crate) fn value(&self) -> Value {
+        let mut value = json!({ "event": self.what, "uuid": self.uuid });
+        if let (Some(value), Value::Object(more)) = (value.as_object_mut(), &self.more) {
+            value.extend(more.clone());
+        }
+        value
+    }
+}
+
+/// What happened between two looks, pod by pod: `running`, `ended`, `unreadable`, `drift`, `gone`.
+pub(crate) fn changes(before: &[Row], now: &[Row]) -> Vec<Change> {
+    let mut all = Vec::new();
+    for row in now {
+        let old = before.iter().find(|r| r.uuid == row.uuid);
+        let (state, remark) = row.state();
+        // What had ended before the first look is no news.
+        let news = old.map_or(state != "ended", |old| old.state().0 != state);
+        if news {
+            let text = format!("pod {}: {}", row.uuid.short(), line(&remark));
+            all.push(Change::new(
+                state,
+                row.uuid,
+                text,
+                json!({ "state": remark }),
+            ));
+        }
+        let (had, has) = (old.map(Row::drift).unwrap_or_default(), row.drift());
+        let only = |a: &BTreeMap<String, Value>, b: &BTreeMap<String, Value>| {
+            let new = a.iter().filter(|(key, _)| !b.contains_key(*key));
+            new.map(|(key, value)| (key.clone(), value.clone()))
+                .collect::<Vec<_>>()
+        };
+        for (what, list) in [("drift", only(&has, &had)), ("gone", only(&had, &has))] {
+            all.extend(
+                list.into_iter()
+                    .map(|(text, value)| Change::new(what, row.uuid, text, value)),
+            );
+        }
+    }
+    let gone = before
+        .iter()
+        .filter(|r| !now.iter().any(|n| n.uuid == r.uuid) && r.state().0 != "ended");
+    all.extend(gone.map(|row| {
+        let text = format!("pod {}: removed", row.uuid.short());
+        Change::new("ended", row.uuid, text, json!({ "state": "removed" }))
+    }));
+    all
 }
 
 /// Text that a pod may have chosen, on one line.
@@ -123,14 +235,7 @@ fn process(process: &Process) -> Value {
     let drift: Vec<Value> = process
         .findings
         .iter()
-        .map(|f| {
-            let defences = defences::of_finding(f.group, &f.field, process.init);
-            let ids: Vec<_> = defences.iter().map(|d| d.id).collect();
-            json!({
-                "group": f.group.name(), "field": f.field, "wanted": f.wanted, "found": f.found,
-                "defences": ids,
-            })
-        })
+        .map(|f| finding(process, f))
         .collect();
     json!({
         "app": process.app,
@@ -142,10 +247,18 @@ fn process(process: &Process) -> Value {
     })
 }
 
+fn finding(process: &Process, f: &Finding) -> Value {
+    let defences = defences::of_finding(f.group, &f.field, process.init);
+    let ids: Vec<_> = defences.iter().map(|d| d.id).collect();
+    json!({
+        "group": f.group.name(), "field": f.field, "wanted": f.wanted, "found": f.found,
+        "defences": ids,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rkt_isolate::audit::Finding;
 
     #[test]
     fn what_a_pod_chose_stays_on_its_line() {

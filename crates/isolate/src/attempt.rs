@@ -15,7 +15,7 @@ const ANSWER: usize = 4096;
 
 /// Runs `body` in a child (made with `flags`, in `cgroup`), which ends right after. The text is
 /// what the child found, the error what stopped it.
-pub(super) fn attempt_in(
+pub(crate) fn attempt_in(
     flags: u64,
     cgroup: Option<BorrowedFd<'_>>,
     body: impl FnOnce() -> Result<String, Error>,
@@ -54,7 +54,7 @@ pub(super) fn attempt_in(
 }
 
 /// As [`attempt_in`], in a plain fork.
-pub(super) fn attempt(body: impl FnOnce() -> Result<String, Error>) -> Result<String, Error> {
+pub(crate) fn attempt(body: impl FnOnce() -> Result<String, Error>) -> Result<String, Error> {
     attempt_in(0, None, body)
 }
 
@@ -78,7 +78,7 @@ fn collect(reader: &OwnedFd, pidfd: &OwnedFd) -> Result<String, Error> {
 }
 
 /// A user namespace with these maps and no process in it. Needs the privilege to write them.
-pub(super) fn user_namespace(uids: &str, gids: &str) -> Result<OwnedFd, Error> {
+pub(crate) fn user_namespace(uids: &str, gids: &str) -> Result<OwnedFd, Error> {
     let (hold, release) = pipe_with(PipeFlags::CLOEXEC).doing(|| "make a pipe".into())?;
     let (ready, told) = pipe_with(PipeFlags::CLOEXEC).doing(|| "make a pipe".into())?;
     let child =
