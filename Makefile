@@ -12,7 +12,7 @@ TESTED := $(OUT)/rkt-tests/bin
 SKIPS := $(OUT)/rkt-tests/skips
 ATTACKS := $(OUT)/rkt-tests/attacks
 
-.PHONY: help build demo test test-vm test-pods check house unit bench install clean need-tests
+.PHONY: help build demo test test-vm test-pods check house unit bench bench-walls install clean need-tests
 
 help:
 	@echo "make demo      a pod of two apps that try the attacks of rkt issue #576"
@@ -20,6 +20,7 @@ help:
 	@echo "make test-vm   the tests that need systemd and cgroup version 2, in a machine of their own"
 	@echo "make check     what needs no root: format, lints, unit tests, documentation"
 	@echo "make bench     rkt beside crun, runc and podman, in one run"
+	@echo "make bench-walls  what each wall costs a start"
 	@echo "make build     the released binary: $(RELEASE)/rkt"
 	@echo "make install   to PREFIX ($(PREFIX)); DESTDIR is understood"
 
@@ -74,6 +75,15 @@ test-vm: tested
 bench: build
 	@tests/need.sh crun runc podman catatonit conmon cc:gcc skopeo umoci docker-registry busybox:busybox-static
 	@$(CARGO) run --quiet --release -p rkt-bench -- run --rkt=$(abspath $(RELEASE))/rkt $(BENCH)
+
+# The same program with walls left out, one after the other: built apart, never installed.
+bench-walls: build
+	@tests/need.sh cc:gcc busybox:busybox-static
+	@$(CARGO) build --quiet --release --target-dir $(OUT)/weak -p rkt-stage1 --features rkt-stage1/weaken -p rkt-probe
+	@RKT_EMBED_DIR=$(abspath $(OUT))/weak/$(TARGET)/release \
+	    $(CARGO) build --quiet --release --target-dir $(OUT)/weak -p rkt --features rkt/weaken
+	@$(CARGO) run --quiet --release -p rkt-bench -- run --only=walls \
+	    --weak-rkt=$(abspath $(OUT))/weak/$(TARGET)/release/rkt $(BENCH)
 
 clean:
 	$(CARGO) clean

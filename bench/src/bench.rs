@@ -15,8 +15,19 @@ use crate::{
 pub(crate) struct Entry {
     /// The engine.
     pub(crate) engine: Box<dyn Engine>,
-    /// In every case, not only in those that compare variants.
-    pub(crate) main: bool,
+    /// In which cases it is shown.
+    pub(crate) rank: Rank,
+}
+
+/// Which cases show a column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rank {
+    /// All but those of walls.
+    Main,
+    /// Those that compare variants.
+    Variant,
+    /// Those that compare rkt with itself without a wall.
+    Wall,
 }
 
 /// The state of a run.
@@ -49,10 +60,10 @@ impl Bench {
     }
 
     /// Adds an engine.
-    pub(crate) fn add(&mut self, engine: impl Engine + 'static, main: bool) {
+    pub(crate) fn add(&mut self, engine: impl Engine + 'static, rank: Rank) {
         self.engines.push(Entry {
             engine: Box::new(engine),
-            main,
+            rank,
         });
     }
 

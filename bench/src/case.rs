@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::{
     agent::{Pace, Request},
-    bench::Bench,
+    bench::{Bench, Rank},
     engine::{Engine, Words},
 };
 
@@ -29,8 +29,8 @@ pub(crate) struct Case {
     pub(crate) about: &'static str,
     /// How many rounds of every hundred that were asked for; cases of many commands need fewer.
     rounds_percent: usize,
-    /// Only the main columns, not their variants.
-    main_only: bool,
+    /// Whose columns it shows.
+    ranks: &'static [Rank],
     setup: Verb,
     steps: &'static [Step],
     teardown: Verb,
@@ -81,7 +81,7 @@ pub(crate) const CASES: &[Case] = &[
         name: "oneshot",
         about: "a static `true`, up and gone",
         rounds_percent: 100,
-        main_only: false,
+        ranks: &[Rank::Main, Rank::Variant],
         setup: nothing,
         steps: &[step("run", |e, id| e.run_true(id))],
         teardown: nothing,
@@ -90,7 +90,7 @@ pub(crate) const CASES: &[Case] = &[
         name: "pod3",
         about: "a pod of three sleepers",
         rounds_percent: 60,
-        main_only: true,
+        ranks: &[Rank::Main],
         setup: nothing,
         steps: &[
             step("up", |e, id| e.pod_up(id)),
@@ -102,7 +102,7 @@ pub(crate) const CASES: &[Case] = &[
         name: "enter",
         about: "`true` inside a running pod",
         rounds_percent: 100,
-        main_only: true,
+        ranks: &[Rank::Main],
         setup: |e, id| e.up(id),
         steps: &[step("enter", |e, id| e.enter(id))],
         teardown: end,
@@ -111,7 +111,7 @@ pub(crate) const CASES: &[Case] = &[
         name: "restart",
         about: "an app's program once more in its pod",
         rounds_percent: 60,
-        main_only: true,
+        ranks: &[Rank::Main],
         setup: |e, id| e.up(id),
         steps: &[step("restart", |e, id| e.restart(id))],
         teardown: end,
@@ -120,7 +120,7 @@ pub(crate) const CASES: &[Case] = &[
         name: "life",
         about: "a sleeper detached, killed, removed",
         rounds_percent: 60,
-        main_only: true,
+        ranks: &[Rank::Main],
         setup: nothing,
         steps: &[
             step("up", |e, id| e.up(id)),
@@ -133,7 +133,7 @@ pub(crate) const CASES: &[Case] = &[
         name: "cycles",
         about: "100 times up, stop and rm",
         rounds_percent: 8,
-        main_only: true,
+        ranks: &[Rank::Main],
         setup: nothing,
         steps: &[step("all 100", |e, id| {
             each(100, id, |id| [e.up(id), e.stop(id), e.remove(id)].concat())
@@ -144,13 +144,22 @@ pub(crate) const CASES: &[Case] = &[
         name: "fifty",
         about: "50 of `oneshot` at once",
         rounds_percent: 20,
-        main_only: false,
+        ranks: &[Rank::Main, Rank::Variant],
         setup: nothing,
         steps: &[Step {
             label: "all 50",
             pace: Pace::Together,
             verb: |e, id| each(50, id, |id| e.run_true(id)),
         }],
+        teardown: nothing,
+    },
+    Case {
+        name: "walls",
+        about: "`oneshot` without the walls that a column names",
+        rounds_percent: 200,
+        ranks: &[Rank::Wall],
+        setup: nothing,
+        steps: &[step("run", |e, id| e.run_true(id))],
         teardown: nothing,
     },
 ];
@@ -172,7 +181,7 @@ impl Case {
         let rounds = (rounds * self.rounds_percent).div_ceil(100).max(1);
         let mut columns = Vec::new();
         for at in 0..bench.engines.len() {
-            if self.main_only && !bench.engines[at].main {
+            if !self.ranks.contains(&bench.engines[at].rank) {
                 continue;
             }
             let series = self.blank(bench.engine(at).name());

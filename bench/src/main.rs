@@ -68,7 +68,7 @@ fn say(text: &str) -> Result<()> {
 fn run(wish: &Wish) -> Result<()> {
     let mut machine = Machine::look();
     let mut bench = Bench::new(Place::make()?)?;
-    peers::gather(&mut bench, wish.rkt.as_deref())?;
+    peers::gather(&mut bench, wish.rkt.as_deref(), wish.weak_rkt.as_deref())?;
     let mut series = Vec::new();
     for case in CASES.iter().filter(|case| wish.wants(case.name)) {
         series.extend(case.run(&mut bench, wish.rounds));

@@ -4,7 +4,10 @@ use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
 use serde::Serialize;
 
-use crate::{agent::Pace, bench::Bench};
+use crate::{
+    agent::Pace,
+    bench::{Bench, Rank},
+};
 
 /// How many pods sleep when memory is read.
 const PODS: usize = 10;
@@ -30,7 +33,7 @@ pub(crate) struct Memory {
 pub(crate) fn measure(bench: &mut Bench) -> Vec<Memory> {
     let mut rows = Vec::new();
     for at in 0..bench.engines.len() {
-        if !bench.engines[at].main || bench.engine(at).keepers().is_empty() {
+        if bench.engines[at].rank != Rank::Main || bench.engine(at).keepers().is_empty() {
             continue;
         }
         rows.push(column(bench, at, 1));

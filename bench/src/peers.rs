@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     agent::Pace,
-    bench::Bench,
+    bench::{Bench, Rank},
     engine::{
         floor::Floor,
         oci::Oci,
@@ -23,27 +23,65 @@ use crate::{
 /// The source of the floor, compiled anew in each run.
 const FLOOR: &str = include_str!("../floor.c");
 
-/// Makes every column that can be had; who is not there is noted in `bench.missing`.
-pub(crate) fn gather(bench: &mut Bench, rkt: Option<&Path>) -> Result<()> {
+/// The walls that can be left out, as `--weaken` names them, and all of them together.
+const WALLS: [(&str, &str); 9] = [
+    ("rkt", "--pids=0"),
+    ("no seccomp", "--pids=0 --weaken=seccomp"),
+    ("no landlock", "--pids=0 --weaken=landlock"),
+    ("no masks", "--pids=0 --weaken=masks"),
+    ("no userns", "--pids=0 --weaken=userns"),
+    ("no caps", "--pids=0 --weaken=caps"),
+    ("no no_new_privs", "--pids=0 --weaken=no-new-privs"),
+    ("no init walls", "--pids=0 --weaken=init"),
+    (
+        "no walls",
+        "--pids=0 --weaken=seccomp,landlock,masks,userns,caps,no-new-privs,init",
+    ),
+];
+
+/// Makes every column that can be had; who is not there is noted in `bench.missing`. `weak` is an
+/// rkt that knows how to leave walls out.
+pub(crate) fn gather(bench: &mut Bench, rkt: Option<&Path>, weak: Option<&Path>) -> Result<()> {
     let (layout, root) = (bench.place.dir.join("layout"), bench.place.room("root")?);
     image::small(&layout, &root)?;
     let floor = floor(bench, &root)?;
-    bench.add(floor, true);
+    bench.add(floor, Rank::Main);
     match rkt {
         Some(program) => add_rkt(bench, program, &layout)?,
         None => bench.missing.push("rkt: no --rkt=PATH".to_owned()),
     }
+    if let Some(program) = weak {
+        add_walls(bench, program, &layout)?;
+    }
     // crun 1.8 refuses a hybrid tree; v1 and v2 are both shown, since they differ by a grace period.
-    add_oci(bench, ("crun, v2", "crun", World::V2), &root, false, true)?;
+    add_oci(
+        bench,
+        ("crun, v2", "crun", World::V2),
+        &root,
+        false,
+        Rank::Main,
+    )?;
     add_oci(
         bench,
         ("crun, v2, userns", "crun", World::V2),
         &root,
         true,
-        false,
+        Rank::Variant,
     )?;
-    add_oci(bench, ("crun, v1", "crun", World::V1), &root, false, false)?;
-    add_oci(bench, ("runc, v1", "runc", World::V1), &root, false, true)?;
+    add_oci(
+        bench,
+        ("crun, v1", "crun", World::V1),
+        &root,
+        false,
+        Rank::Variant,
+    )?;
+    add_oci(
+        bench,
+        ("runc, v1", "runc", World::V1),
+        &root,
+        false,
+        Rank::Main,
+    )?;
     add_podman(bench, &layout)
 }
 
@@ -70,12 +108,40 @@ fn floor(bench: &Bench, root: &Path) -> Result<Floor> {
     })
 }
 
-/// The columns of rkt: its defaults, without the limit that costs v1 hosts a grace period, and that
+/// The columns of rkt: its defaults, without the limit that is held by v1 controllers, and that
 /// again with the data directory in memory.
 fn add_rkt(bench: &mut Bench, program: &Path, layout: &Path) -> Result<()> {
     let (disk, memory) = (bench.place.room("rkt")?, bench.place.room("run/rkt-data")?);
+    // The first column is `main`; the others show what a v1 limit and what the disk cost.
+    let columns = [
+        ("rkt", "", &disk, Rank::Main),
+        ("rkt, --pids=0", "--pids=0", &disk, Rank::Variant),
+        ("rkt, --pids=0, tmpfs", "--pids=0", &memory, Rank::Variant),
+    ];
+    for (name, app, dir, rank) in columns {
+        add_column(bench, (program, layout), (name, app), dir, rank)?;
+    }
+    Ok(())
+}
+
+/// rkt beside itself without walls; in memory, where the disk's moods do not hide them.
+fn add_walls(bench: &mut Bench, program: &Path, layout: &Path) -> Result<()> {
+    let memory = bench.place.room("run/rkt-walls")?;
+    for column in WALLS {
+        add_column(bench, (program, layout), column, &memory, Rank::Wall)?;
+    }
+    Ok(())
+}
+
+fn add_column(
+    bench: &mut Bench,
+    (program, layout): (&Path, &Path),
+    (name, app): (&'static str, &'static str),
+    dir: &Path,
+    rank: Rank,
+) -> Result<()> {
     let run_dir = bench.place.room("run/rkt")?;
-    let rkt = |name, app, dir: &Path, image: &str| Rkt {
+    let rkt = |image: &str| Rkt {
         name,
         program: program.to_owned(),
         dir: dir.to_owned(),
@@ -84,22 +150,14 @@ fn add_rkt(bench: &mut Bench, program: &Path, layout: &Path) -> Result<()> {
         app,
     };
     let source = format!("oci:{}", layout.display());
-    // The first column is `main`; the others show what a v1 limit and what the disk cost.
-    let columns = [
-        ("rkt", "", &disk),
-        ("rkt, --pids=0", "--pids=0", &disk),
-        ("rkt, --pids=0, tmpfs", "--pids=0", &memory),
-    ];
-    for (name, app, dir) in columns {
-        let fetch = rkt(name, app, dir, &source).line(&format!("fetch {source}"));
-        // The promise is about an image in the store: by its digest, if `fetch` says one.
-        match bench.ask_in(World::Host, vec![fetch], Pace::InTurn) {
-            Ok(cost) => {
-                let id = cost.words.iter().rev().find(|word| word.starts_with("sha"));
-                bench.add(rkt(name, app, dir, id.unwrap_or(&source)), name == "rkt");
-            }
-            Err(why) => bench.missing.push(format!("{name}: {why}")),
+    let fetch = rkt(&source).line(&format!("fetch {source}"));
+    // The promise is about an image in the store: by its digest, if `fetch` says one.
+    match bench.ask_in(World::Host, vec![fetch], Pace::InTurn) {
+        Ok(cost) => {
+            let id = cost.words.iter().rev().find(|word| word.starts_with("sha"));
+            bench.add(rkt(id.unwrap_or(&source)), rank);
         }
+        Err(why) => bench.missing.push(format!("{name}: {why}")),
     }
     Ok(())
 }
@@ -109,7 +167,7 @@ fn add_oci(
     (name, program, world): (&'static str, &'static str, World),
     root: &Path,
     walls: bool,
-    main: bool,
+    rank: Rank,
 ) -> Result<()> {
     if let Err(why) = there(program).and_then(|()| world.way_in().map(|_| ())) {
         bench.missing.push(format!("{name}: {why}"));
@@ -125,7 +183,7 @@ fn add_oci(
         dir,
     };
     engine.configure(root, walls)?;
-    bench.add(engine, main);
+    bench.add(engine, rank);
     Ok(())
 }
 
@@ -155,7 +213,7 @@ fn add_podman(bench: &mut Bench, layout: &Path) -> Result<()> {
             )
         });
     match loaded {
-        Ok(_) => bench.add(podman, true),
+        Ok(_) => bench.add(podman, Rank::Main),
         Err(why) => bench.missing.push(format!("podman: {why}")),
     }
     Ok(())

@@ -13,6 +13,8 @@ use crate::{
 enum Subject {
     /// Wall time of a step of a case, as a ratio to the floor's inside a round.
     OverFloor(&'static str, &'static str),
+    /// Wall time of a step of a case, as a ratio to another column's inside a round.
+    Over(&'static str, &'static str, &'static str),
     /// Wall time of a step of a case, in milliseconds.
     Wall(&'static str, &'static str),
     /// Processor time of a step of a case, in milliseconds.
@@ -23,7 +25,7 @@ enum Subject {
     NextApp,
 }
 
-use Subject::{Cpu, FirstApp, NextApp, OverFloor, Wall};
+use Subject::{Cpu, FirstApp, NextApp, Over, OverFloor, Wall};
 
 /// Words, subject, column, and the most that is promised.
 const PROMISES: &[(&str, Subject, &str, f64)] = &[
@@ -61,6 +63,12 @@ const PROMISES: &[(&str, Subject, &str, f64)] = &[
         "rkt",
         2.0,
     ),
+    (
+        "one-shot with all walls: x without",
+        Over("walls", "run", "no walls"),
+        "rkt",
+        1.15,
+    ),
     ("sleeping pod of one app: KiB", FirstApp, "rkt", 512.0),
     ("each more app: KiB", NextApp, "rkt", 154.0),
     ("first pull: ms", Wall("pull", "first"), "rkt", 1200.0),
@@ -90,10 +98,8 @@ pub(crate) fn table(report: &Report) -> String {
 
 fn measured(report: &Report, subject: &Subject, column: &str) -> Option<f64> {
     match *subject {
-        OverFloor(case, step) => {
-            let ours = series(report, case, step, column)?;
-            ratio(&ours.wall_us, &series(report, case, step, "floor")?.wall_us)
-        }
+        OverFloor(case, step) => over(report, (case, step), column, "floor"),
+        Over(case, step, base) => over(report, (case, step), column, base),
         Wall(case, step) => middle_ms(&series(report, case, step, column)?.wall_us),
         Cpu(case, step) => middle_ms(&series(report, case, step, column)?.cpu_us),
         FirstApp => Some(memory(report, column, 1)?.pss_kib),
@@ -102,6 +108,11 @@ fn measured(report: &Report, subject: &Subject, column: &str) -> Option<f64> {
             Some((three.pss_kib - one.pss_kib) / 2.0)
         }
     }
+}
+
+fn over(report: &Report, (case, step): (&str, &str), column: &str, base: &str) -> Option<f64> {
+    let ours = series(report, case, step, column)?;
+    ratio(&ours.wall_us, &series(report, case, step, base)?.wall_us)
 }
 
 fn series<'a>(report: &'a Report, case: &str, step: &str, column: &str) -> Option<&'a Series> {

@@ -9,10 +9,11 @@ use crate::{
 
 /// Help, whole.
 pub(crate) const HELP: &str = "\
-usage: rkt-bench run [--rkt=PATH] [--rounds=N] [--only=CASE,...] [--out=DIR]
+usage: rkt-bench run [--rkt=PATH] [--weak-rkt=PATH] [--rounds=N] [--only=CASE,...] [--out=DIR]
        rkt-bench image DIR      the large image of `pull` as an OCI layout
 
-cases: oneshot pod3 enter restart life cycles fifty memory pull (all without --only)
+cases: oneshot pod3 enter restart life cycles fifty walls memory pull (all without --only)
+`walls` needs --weak-rkt, a released rkt with the feature `weaken`: `make bench-walls`.
 Needs root, cc and busybox-static; crun, runc, podman, skopeo, umoci and docker-registry where
 they are installed. --rounds is 25 by default; slower cases take a fixed part of it.
 ";
@@ -33,6 +34,8 @@ pub(crate) enum Order {
 pub(crate) struct Wish {
     /// rkt's program; without it only the peers are measured.
     pub(crate) rkt: Option<PathBuf>,
+    /// An rkt of the tests, which can leave walls out; without it `walls` is not measured.
+    pub(crate) weak_rkt: Option<PathBuf>,
     /// Rounds of the quick cases.
     pub(crate) rounds: usize,
     /// Where the samples go.
@@ -62,6 +65,7 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Order> {
 fn wish(options: &[&str]) -> Result<Wish> {
     let mut wish = Wish {
         rkt: None,
+        weak_rkt: None,
         rounds: 25,
         out: PathBuf::from("bench/results"),
         only: Vec::new(),
@@ -74,13 +78,8 @@ fn wish(options: &[&str]) -> Result<Wish> {
             None => (*option, *options.next().unwrap_or(&"")),
         };
         match name {
-            "--rkt" => {
-                wish.rkt = Some(
-                    PathBuf::from(value)
-                        .canonicalize()
-                        .doing(|| format!("find `{value}`"))?,
-                )
-            }
+            "--rkt" => wish.rkt = Some(program(value)?),
+            "--weak-rkt" => wish.weak_rkt = Some(program(value)?),
             "--rounds" => wish.rounds = value.parse().doing(|| format!("`{name}={value}`"))?,
             "--only" => wish.only = value.split(',').map(str::to_owned).collect(),
             "--out" => wish.out = PathBuf::from(value),
@@ -100,6 +99,11 @@ fn wish(options: &[&str]) -> Result<Wish> {
         ))),
         None => Ok(wish),
     }
+}
+
+fn program(path: &str) -> Result<PathBuf> {
+    let found = PathBuf::from(path).canonicalize();
+    found.doing(|| format!("find `{path}`"))
 }
 
 #[cfg(test)]
