@@ -10,7 +10,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -23,6 +23,8 @@ pub struct Page {
     pub headers: Vec<(String, String)>,
     /// Body.
     pub body: Vec<u8>,
+    /// Sends so many bytes of the body and then nothing more, until the client goes away.
+    pub hold: Option<usize>,
     /// The answer from the second request on, when it is another.
     pub then: Option<Box<Page>>,
 }
@@ -50,6 +52,13 @@ impl Page {
         self
     }
 
+    /// Stops after so many bytes of the body.
+    #[must_use]
+    pub fn hold(mut self, bytes: usize) -> Self {
+        self.hold = Some(bytes);
+        self
+    }
+
     /// Another answer from the second time on.
     #[must_use]
     pub fn then(mut self, page: Page) -> Self {
@@ -62,6 +71,8 @@ impl Page {
 struct Shared {
     pages: Mutex<HashMap<String, Page>>,
     asked: Mutex<Vec<String>>,
+    heads: Mutex<Vec<String>>,
+    held: AtomicUsize,
     over: AtomicBool,
 }
 
@@ -75,13 +86,17 @@ pub struct Web {
 }
 
 impl Web {
-    /// Starts one for this name, and has the rkt of the test find it there: in a hosts file that
+    /// Starts one for this name and `other.` before it, and has the rkt of the test find it there: in a hosts file that
     /// lies over /etc/hosts in its mount namespace.
     pub fn start(rkt: &Rkt, name: &str) -> Self {
         let number = crate::rkt::unique() + std::process::id();
         let address = format!("127.{}.{}.{}", 1 + number % 200, 1 + number / 200 % 200, 7);
         let hosts = rkt.file("hosts");
-        fs::write(&hosts, format!("127.0.0.1 localhost\n{address} {name}\n")).unwrap();
+        fs::write(
+            &hosts,
+            format!("127.0.0.1 localhost\n{address} {name} other.{name}\n"),
+        )
+        .unwrap();
         let mut mount = rkt.inside("mount");
         mount.arg("--bind").arg(&hosts).arg("/etc/hosts");
         run(mount, None).ok();
@@ -116,6 +131,16 @@ impl Web {
             .insert(path.to_owned(), page);
     }
 
+    /// The heads of all requests since the last call, names of fields in lower case.
+    pub fn heads(&self) -> Vec<String> {
+        std::mem::take(&mut self.shared.heads.lock().unwrap())
+    }
+
+    /// How many answers have stopped half-way, see [`Page::hold`].
+    pub fn held(&self) -> usize {
+        self.shared.held.load(Ordering::Relaxed)
+    }
+
     /// What was asked for since the last time: paths as in [`Web::put`].
     pub fn asked(&self) -> Vec<String> {
         std::mem::take(&mut self.shared.asked.lock().unwrap())
@@ -135,7 +160,7 @@ fn certificate(rkt: &Rkt, name: &str) -> (PathBuf, Arc<rustls::ServerConfig>) {
         rkt.file("tls.cnf"),
     );
     let text = format!(
-        "[req]\ndistinguished_name=dn\nx509_extensions=ext\nprompt=no\n[dn]\nCN={name}\n[ext]\nbasicConstraints=CA:FALSE\nsubjectAltName=DNS:{name}\n"
+        "[req]\ndistinguished_name=dn\nx509_extensions=ext\nprompt=no\n[dn]\nCN={name}\n[ext]\nbasicConstraints=CA:FALSE\nsubjectAltName=DNS:{name},DNS:other.{name}\n"
     );
     fs::write(&config, text).unwrap();
     let mut command = Command::new("openssl");
@@ -188,6 +213,7 @@ fn answer(shared: &Shared, port: u16, stream: &mut (impl Read + Write)) {
     let scheme = if port == 443 { "https" } else { "http" };
     let path = format!("{scheme}{path}");
     shared.asked.lock().unwrap().push(path.clone());
+    shared.heads.lock().unwrap().push(plain(&head));
     let page = {
         let mut pages = shared.pages.lock().unwrap();
         let found = pages.get(&path).cloned();
@@ -201,12 +227,21 @@ fn answer(shared: &Shared, port: u16, stream: &mut (impl Read + Write)) {
             .contains(&format!("if-none-match: {}", tag.to_ascii_lowercase()))
     };
     let same = page.headers.iter().any(|(n, v)| n == "ETag" && known(v));
+    let first = if same {
+        None
+    } else {
+        part(&plain(&head), &page)
+    };
     let status = match (same, page.status) {
         (true, _) => 304,
+        (false, 0) if first.is_some() => 206,
         (false, 0) => 200,
         (false, status) => status,
     };
-    let body: &[u8] = if same { &[] } else { &page.body };
+    let body: &[u8] = match same {
+        true => &[],
+        false => &page.body[first.unwrap_or(0)..],
+    };
     let mut out = format!(
         "HTTP/1.1 {status} x\r\nConnection: close\r\nContent-Length: {}\r\n",
         body.len()
@@ -214,9 +249,37 @@ fn answer(shared: &Shared, port: u16, stream: &mut (impl Read + Write)) {
     for (name, value) in &page.headers {
         out.push_str(&format!("{name}: {value}\r\n"));
     }
+    if let Some(first) = first {
+        let (last, whole) = (page.body.len() - 1, page.body.len());
+        out.push_str(&format!("Content-Range: bytes {first}-{last}/{whole}\r\n"));
+    }
     out.push_str("\r\n");
+    let end = page.hold.map_or(body.len(), |hold| hold.min(body.len()));
     let _ = stream
         .write_all(out.as_bytes())
-        .and_then(|()| stream.write_all(body))
+        .and_then(|()| stream.write_all(&body[..end]))
         .and_then(|()| stream.flush());
+    if end < body.len() {
+        shared.held.fetch_add(1, Ordering::Relaxed);
+        // Ends when the client does, or with the socket's time.
+        let _ = stream.read(&mut [0]);
+    }
+}
+
+/// A head with the names of its fields in lower case.
+fn plain(head: &str) -> String {
+    let lines = head.split("\r\n").map(|line| match line.split_once(": ") {
+        Some((name, value)) => format!("{}: {value}", name.to_ascii_lowercase()),
+        None => line.to_owned(),
+    });
+    lines.collect::<Vec<_>>().join("\r\n")
+}
+
+/// The first byte that is asked for, when a part of this very state is.
+fn part(head: &str, page: &Page) -> Option<usize> {
+    let field = |name: &str| head.lines().find_map(|l| l.strip_prefix(name));
+    let first = field("range: bytes=")?.split('-').next()?.parse().ok()?;
+    let (_, tag) = page.headers.iter().find(|(n, _)| n == "ETag")?;
+    let same = field("if-range: ").is_none_or(|wanted| wanted == tag);
+    (same && first < page.body.len()).then_some(first)
 }

@@ -3,7 +3,9 @@
 use crate::args::Configs;
 use crate::embedded;
 use rkt_stage0::request::InsecureOptions;
-use rkt_store::{FetchOptions, Insecure, KeyDirs, LayerProgram, Platform, Policies, Registries};
+use rkt_store::{
+    FetchOptions, Insecure, KeyDirs, LayerProgram, Platform, Policies, Registries, read_auth,
+};
 use std::env;
 use std::path::PathBuf;
 
@@ -52,6 +54,7 @@ pub(crate) fn options(
         .into_iter()
         .collect();
     options.network.credentials.docker_config = credentials();
+    read_auth(&configs.dirs(), &mut options.network.credentials)?;
     for dir in configs.dirs() {
         let certs = dir.join("certs.d");
         if !options.network.cert_dirs.contains(&certs) {

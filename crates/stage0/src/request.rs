@@ -115,6 +115,8 @@ pub struct Place {
 pub struct AppRequest {
     /// The image as typed.
     pub image: String,
+    /// `--signature`: a file with the signature of the image, instead of the one beside it.
+    pub signature: Option<PathBuf>,
     /// Words after `--`; `None` when there was no `--`.
     pub args: Option<Vec<String>>,
     /// `--name`; `None` takes the image's last component.

@@ -28,7 +28,9 @@ pub fn images(
     let mut found: Vec<Resolved> = Vec::with_capacity(request.apps.len());
     for (at, app) in request.apps.iter().enumerate() {
         let before = request.apps.get(..at).unwrap_or(&[]);
-        let same = before.iter().position(|b| b.image == app.image);
+        let same = before
+            .iter()
+            .position(|b| b.image == app.image && b.signature == app.signature);
         let mut one = match same.and_then(|i| found.get(i)) {
             Some(known) => known.clone(),
             None => fetch(store, app, options, events)
@@ -63,6 +65,17 @@ fn fetch(
     let plain = |e: rkt_store::Error| (e.kind(), e.into());
     let default = options.network.registries.default_registry();
     let reference = Reference::parse(&app.image, default).map_err(plain)?;
+    let own;
+    let options = match &app.signature {
+        None => options,
+        Some(file) => {
+            own = FetchOptions {
+                signature: Some(file.clone()),
+                ..options.clone()
+            };
+            &own
+        }
+    };
     let image = store.resolve(&reference, options, events).map_err(plain)?;
     let facts = ImageFacts {
         id: image.public_id(),

@@ -1,8 +1,10 @@
 //! Names and passwords, from files in docker's format and from the programs that these name.
 
+mod auth_d;
 mod keep;
 mod program;
 
+pub use auth_d::read_auth;
 pub use keep::Kept;
 pub(crate) use keep::{forget, keep, knows};
 

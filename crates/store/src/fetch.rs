@@ -52,6 +52,14 @@ pub(crate) fn resolve(
     ) {
         return aci::resolve(store, &reference, options, events);
     }
+    if options.signature.is_some() {
+        return Err(Error::new(
+            Kind::BadReference,
+            "`--signature` is for App Container Images that are fetched",
+        )
+        .hint("for images of registries, policies say who has to sign: docs/reference/trust.md")
+        .while_doing(what()));
+    }
     if let Reference::Id(_) | Reference::AciId(_) = reference {
         let image = store
             .find_reference(&reference)

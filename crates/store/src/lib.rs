@@ -40,6 +40,7 @@ pub mod store;
 pub mod trust;
 mod ustar;
 
+pub use credentials::read_auth;
 pub use error::{Error, Kind, Result};
 pub use event::{Event, Events, Origin};
 pub use fetch::describe;

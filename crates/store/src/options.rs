@@ -54,6 +54,28 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// What a server of App Container Images is shown. Never shown by `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub enum WebSecret {
+    /// A name and a password.
+    Basic {
+        /// Name of the user.
+        user: String,
+        /// Password.
+        password: String,
+    },
+    /// A token, shown as `Bearer`.
+    Token(String),
+    /// A kind that rkt knows by name only; asking its host is an error.
+    Unknown(String),
+}
+
+impl fmt::Debug for WebSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WebSecret(..)")
+    }
+}
+
 /// Secrets by `host[:port]`; the Hub is `docker.io`.
 #[derive(Debug, Clone, Default)]
 pub struct Credentials {
@@ -62,6 +84,8 @@ pub struct Credentials {
     pub docker_config: Vec<PathBuf>,
     /// Given directly; these win over files.
     pub by_host: BTreeMap<String, Secret>,
+    /// For App Container Images and their signatures, by `host[:port]`: over TLS only.
+    pub web: BTreeMap<String, WebSecret>,
 }
 
 /// The caller's proxy variables, as text.
@@ -191,6 +215,8 @@ pub struct FetchOptions {
     pub parallel: usize,
     /// Keys that may sign App Container Images.
     pub keys: KeyDirs,
+    /// A file of this host with the signature of the image, instead of the one beside it.
+    pub signature: Option<PathBuf>,
     /// What images of registries and files have to show.
     pub policies: Policies,
     /// Where keys that a page offers over HTTPS are kept and trusted without a look, when nobody
@@ -211,6 +237,7 @@ impl FetchOptions {
             stop_signals: Vec::new(),
             parallel: 4,
             keys: KeyDirs::default(),
+            signature: None,
             policies: Policies::default(),
             keys_from_https: None,
         }

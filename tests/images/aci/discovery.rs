@@ -9,16 +9,17 @@ use rkt_tests::{Done, Need, Rkt};
 use serde_json::json;
 use std::fs;
 
-const HOST: &str = "images.example.test";
+pub(super) const HOST: &str = "images.example.test";
 
-struct Lab {
-    web: Web,
-    gpg: Gpg,
-    rkt: Rkt,
+/// A server of files, keys, and a rkt that knows both.
+pub(super) struct Lab {
+    pub(super) web: Web,
+    pub(super) gpg: Gpg,
+    pub(super) rkt: Rkt,
 }
 
 impl Lab {
-    fn new() -> Option<Self> {
+    pub(super) fn new() -> Option<Self> {
         let rkt = Rkt::needs(&[Need::Tool("gpg"), Need::Tool("openssl")])?;
         Some(Self {
             web: Web::start(&rkt, HOST),
@@ -28,7 +29,11 @@ impl Lab {
     }
 
     #[track_caller]
-    fn call(&self, words: &[&str]) -> Done {
+    pub(super) fn call(&self, words: &[&str]) -> Done {
+        rkt_tests::command::run(self.command(words), None)
+    }
+
+    pub(super) fn command(&self, words: &[&str]) -> std::process::Command {
         let mut command = self.rkt.command(&[
             format!("--local-config={}", self.rkt.file("local").display()),
             format!("--system-config={}", self.rkt.file("system").display()),
@@ -44,11 +49,11 @@ impl Lab {
         ] {
             command.env_remove(name);
         }
-        rkt_tests::command::run(command, None)
+        command
     }
 
     #[track_caller]
-    fn which(&self, options: &[&str], image: &str) -> Done {
+    pub(super) fn which(&self, options: &[&str], image: &str) -> Done {
         let mut words = vec!["run", "--rm", "--quiet", "--net=none"];
         words.extend(options);
         words.extend([image, "--", "cat", "/which"]);
@@ -56,7 +61,7 @@ impl Lab {
     }
 
     /// An image that says this, as a file's bytes.
-    fn image(&self, name: &str, version: &str, text: &str) -> Vec<u8> {
+    pub(super) fn image(&self, name: &str, version: &str, text: &str) -> Vec<u8> {
         let aci = Aci::with_probe(name, &[Entry::file("which", text)]).set(
             "labels",
             json!([{ "name": "version", "value": version }, { "name": "os", "value": "linux" }, { "name": "arch", "value": "amd64" }]),
@@ -64,7 +69,7 @@ impl Lab {
         fs::read(aci.write(&self.rkt.file("made.aci"))).unwrap()
     }
 
-    fn sign(&self, key: &str, image: &[u8]) -> Vec<u8> {
+    pub(super) fn sign(&self, key: &str, image: &[u8]) -> Vec<u8> {
         let path = self.rkt.file("made.aci");
         fs::write(&path, image).unwrap();
         fs::read(self.gpg.sign(key, &path, &["--armor"])).unwrap()

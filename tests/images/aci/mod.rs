@@ -2,6 +2,7 @@
 
 mod dependencies;
 mod discovery;
+mod fetching;
 mod hostile;
 mod reading;
 mod trust;

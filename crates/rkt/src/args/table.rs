@@ -282,6 +282,10 @@ pub(crate) const FLAGS: &[Flag] = &[
         a.name = Some(AppName::new(v).map_err(text)?);
         Ok(())
     }),
+    app("signature", Text("FILE"), "file with the signature of this App Container Image, instead of the one beside it", |a, v| {
+        a.signature = Some(v.into());
+        Ok(())
+    }),
     app("exec", Text("PROGRAM"), "program instead of the image's entrypoint", |a, v| {
         if v.is_empty() {
             return Err("needs a program".to_owned());

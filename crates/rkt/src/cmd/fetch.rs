@@ -40,6 +40,9 @@ struct Fetch {
     /// How much a layer may ask for: bytes=SIZE,ratio=N,entries=N,depth=N,metadata=SIZE
     #[arg(long, value_name = "LIST", value_parser = limits, default_value = "", hide_default_value = true)]
     layer_limits: Limits,
+    /// File with the signature of the image, instead of the one beside it; for one image
+    #[arg(long, value_name = "FILE")]
+    signature: Option<std::path::PathBuf>,
     /// Print whole ids (always done; the original's option)
     #[arg(long, hide = true)]
     full: bool,
@@ -59,6 +62,11 @@ pub(super) fn run(words: Vec<OsString>) -> Result<u8, Failure> {
         .then(|| asked.globals.configs.own_keys());
     options.policy = policy(asked.pull_policy);
     options.limits = asked.layer_limits;
+    if asked.signature.is_some() && asked.images.len() != 1 {
+        return Err(Failure::usage("option `--signature` is for one image")
+            .because("a signature is of one file"));
+    }
+    options.signature = asked.signature;
     options.platform = registry::platform(asked.os.as_deref(), asked.arch.as_deref())?;
     let store = Store::open(&asked.globals.dir, OpenMode::Use)?;
     let progress = Progress::new(asked.globals.quiet, asked.globals.debug);

@@ -27,6 +27,7 @@ use crate::trust::{self, Key, Reach};
 use rkt_spec::Digest;
 use std::cell::Cell;
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -52,12 +53,21 @@ pub(crate) fn resolve(
         )
         .hint("`rkt image list` shows what there is")
     };
-    if options.policy == PullPolicy::Never {
+    let never = options.policy == PullPolicy::Never;
+    if never && options.signature.is_some() {
+        return Err(Error::new(
+            Kind::BadReference,
+            "a signature is looked at when an image is fetched, and it is not to be",
+        )
+        .hint("leave out `--signature` or `--pull-policy=never`")
+        .while_doing(what()));
+    }
+    if never {
         let known = known.ok_or_else(missing).doing(what)?;
         return Ok(known.used(&name, Origin::Store, events));
     }
     // What was let in unchecked, or by a key that is trusted no more, is fetched and checked again.
-    let known = known.filter(|k| is_trusted(&k.record, options));
+    let known = known.filter(|k| is_trusted(&k.record, options) && options.signature.is_none());
     if let Some(known) = &known
         && known.is_good(reference, options).doing(what)?
     {
@@ -201,7 +211,8 @@ impl Fetch<'_> {
             Reference::App(name) => Some(name.name()),
             _ => None,
         };
-        let mut archive = self.stream(&place, flow, expected)?;
+        let signature = self.options.signature.as_deref();
+        let mut archive = self.stream(&place, flow, expected, signature)?;
         if let Reference::App(wanted) = reference {
             let wanted = find::for_platform(wanted, &self.options.platform);
             check_labels(&wanted, &archive.manifest)?;
@@ -232,7 +243,7 @@ impl Fetch<'_> {
     /// Begins to read from where the reference leads: the first place that has something.
     fn open(&self, reference: &Reference, known: Option<&Stamp>) -> Result<(Place, Found)> {
         if let Some(place) = Place::of(reference) {
-            let found = place.open(self.web, known)?;
+            let found = place.open(self.store.dir(), self.web, known)?;
             return Ok((place, found));
         }
         let Reference::App(name) = reference else {
@@ -244,7 +255,7 @@ impl Fetch<'_> {
         let mut first = None;
         for found in places {
             let place = Place::Found(found);
-            match place.open(self.web, known) {
+            match place.open(self.store.dir(), self.web, known) {
                 Ok(found) => return Ok((place, found)),
                 Err(e) if e.kind() == Kind::Interrupted => return Err(e),
                 Err(e) => {
@@ -280,13 +291,20 @@ impl Fetch<'_> {
         Ok(())
     }
 
-    fn stream(&self, place: &Place, flow: Flow, expected: Option<&str>) -> Result<Archive> {
+    fn stream(
+        &self,
+        place: &Place,
+        flow: Flow,
+        expected: Option<&str>,
+        signature: Option<&Path>,
+    ) -> Result<Archive> {
         let stream = Stream {
             store: self.store.dir(),
             web: self.web,
             options: self.options,
             events: self.events,
             stopped: self.stopped,
+            signature,
         };
         stream
             .archive(place, flow, expected)
@@ -374,7 +392,7 @@ impl Fetch<'_> {
                 "the server says that nothing has changed",
             ));
         };
-        let archive = self.stream(&place, flow, Some(&wanted.name))?;
+        let archive = self.stream(&place, flow, Some(&wanted.name), None)?;
         check_labels(&name, &archive.manifest)?;
         if wanted.size.is_some_and(|size| size != archive.file_bytes) {
             return Err(Error::new(

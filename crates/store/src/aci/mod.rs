@@ -9,6 +9,7 @@ mod find;
 mod isolators;
 pub(crate) mod manifest;
 mod render;
+mod resume;
 mod source;
 mod stream;
 pub(crate) mod words;

@@ -1,5 +1,6 @@
 //! Where the bytes of an App Container Image come from: a file, or an address of the web.
 
+use super::resume;
 use crate::discovery;
 use crate::disk::read_limited;
 use crate::error::{Doing, Error, Kind, Result};
@@ -7,11 +8,12 @@ use crate::local;
 use crate::reference::Reference;
 use crate::registry::web::{From, Web, WebAnswer};
 use crate::trust::openpgp::MAX_SIGNATURE;
+use rkt_spec::Digest;
 use rustix::fs::{Mode, OFlags};
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A place that an image can be read from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +31,10 @@ pub(crate) struct Flow {
     pub(crate) length: Option<u64>,
     /// What this state of the place is called; see [`Stamp`].
     pub(crate) stamp: String,
+    /// Bytes of it that came with an earlier fetch.
+    pub(crate) resumed: u64,
+    /// Where the bytes are kept that come, for a later fetch.
+    pub(crate) partial: Option<Digest>,
 }
 
 /// What a place has for us.
@@ -95,7 +101,7 @@ impl Place {
     ///
     /// # Errors
     /// `NotFound`, `Refused`, `Unreachable` and others of the web; those of the file.
-    pub(crate) fn open(&self, web: &Web, known: Option<&Stamp>) -> Result<Found> {
+    pub(crate) fn open(&self, store: &Path, web: &Web, known: Option<&Stamp>) -> Result<Found> {
         match self {
             Self::File(path) => {
                 let doing = || format!("open `{}`", path.display());
@@ -111,22 +117,32 @@ impl Place {
                     stamp: local::stamp_of(&metadata),
                     length: Some(metadata.len()),
                     body: Box::new(file),
+                    resumed: 0,
+                    partial: None,
                 }))
             }
             Self::Url(url) | Self::Found(discovery::Found { image: url, .. }) => {
                 let known = known.filter(|k| k.url == *url && !k.etag.is_empty());
                 let from = From {
-                    byte: 0,
                     unless: known.map(|k| k.etag.as_str()),
+                    ..From::default()
                 };
                 let answer = web.get(url, &from).doing(|| format!("fetch `{url}`"))?;
                 let stamp = Stamp::of(url, &answer, known).to_string();
                 match answer.status {
-                    200 => Ok(Found::Flow(Flow {
-                        body: answer.body,
-                        length: answer.length,
-                        stamp,
-                    })),
+                    200 => {
+                        let flow = Flow {
+                            body: answer.body,
+                            length: answer.length,
+                            stamp,
+                            resumed: 0,
+                            partial: None,
+                        };
+                        Ok(Found::Flow(match answer.etag {
+                            Some(etag) => resume::resume(store, web, url, &etag, flow)?,
+                            None => flow,
+                        }))
+                    }
                     304 if known.is_some() => Ok(Found::Unchanged(stamp)),
                     status => Err(refused(status)).doing(|| format!("fetch `{url}`")),
                 }
@@ -160,12 +176,12 @@ impl Place {
         }
     }
 
-    /// Fetches the signature of the image that is here.
+    /// Fetches the signature of the image that is here, or the file that was given instead.
     ///
     /// # Errors
     /// In the original's words, when there is none.
-    pub(crate) fn signed(&self, web: &Web) -> Result<Signed> {
-        let place = self.signature();
+    pub(crate) fn signed(&self, web: &Web, given: Option<&Path>) -> Result<Signed> {
+        let place = given.map_or_else(|| self.signature(), |path| Self::File(path.to_owned()));
         match &place {
             Self::File(path) => {
                 let doing = || format!("error opening signature file `{place}`");

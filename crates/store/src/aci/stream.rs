@@ -6,6 +6,7 @@ use crate::blob;
 use crate::disk;
 use crate::error::{Doing, Error, Kind, Result};
 use crate::event::{Event, Events};
+use crate::fetch::partial::Partial;
 use crate::layer::Writer;
 use crate::options::FetchOptions;
 use crate::registry::web::Web;
@@ -43,6 +44,8 @@ pub(crate) struct Stream<'a> {
     pub(crate) options: &'a FetchOptions,
     pub(crate) events: Events<'a>,
     pub(crate) stopped: &'a AtomicBool,
+    /// The file that is to prove it, instead of the one beside it.
+    pub(crate) signature: Option<&'a Path>,
 }
 
 impl Stream<'_> {
@@ -51,9 +54,29 @@ impl Stream<'_> {
     pub(crate) fn archive(
         &self,
         place: &Place,
-        mut flow: Flow,
+        flow: Flow,
         expected: Option<&str>,
     ) -> Result<Archive> {
+        let kept = flow.partial.clone();
+        let result = self.checked(place, flow, expected);
+        // Kept only for what a later fetch may bring to its end.
+        if let Some(kept) = kept
+            && result.as_ref().map_or_else(
+                |e| {
+                    matches!(
+                        e.kind(),
+                        Kind::Corrupt | Kind::Unsupported | Kind::TooLarge | Kind::Untrusted
+                    )
+                },
+                |_| true,
+            )
+        {
+            Partial::forget(self.store, &kept);
+        }
+        result
+    }
+
+    fn checked(&self, place: &Place, mut flow: Flow, expected: Option<&str>) -> Result<Archive> {
         if flow
             .length
             .is_some_and(|length| length > self.options.limits.bytes)
@@ -71,14 +94,14 @@ impl Stream<'_> {
         }
         // Who says to have signed is asked before the first byte of the image is read.
         let keys = self.options.keys.keys(expected)?;
-        let bytes = match without(place.signed(self.web))? {
+        let bytes = match without(place.signed(self.web, self.signature))? {
             Signed::By(bytes) => bytes,
             Signed::Deferred => {
                 (self.events)(Event::Message(
                     "server requested deferring the signature download",
                 ));
                 flow.body = Box::new(self.spool(flow.body)?);
-                match without(place.signed(self.web))? {
+                match without(place.signed(self.web, self.signature))? {
                     Signed::By(bytes) => bytes,
                     Signed::Deferred => {
                         return Err(Error::new(
@@ -153,6 +176,12 @@ impl Stream<'_> {
             layer: &stand_in,
             bytes: flow.length,
         });
+        if flow.resumed > 0 {
+            (self.events)(Event::LayerResumed {
+                layer: &stand_in,
+                from: flow.resumed,
+            });
+        }
         let mut tee = Tee {
             from: flow.body,
             to: writer,

@@ -18,7 +18,7 @@ const WORTH_IT: u64 = 1 << 20;
 
 /// The growing file of one layer, locked by us.
 #[derive(Debug)]
-pub(super) struct Partial {
+pub(crate) struct Partial {
     file: File,
     path: PathBuf,
     bytes: u64,
@@ -32,7 +32,7 @@ pub(crate) fn dir(store: &Path) -> PathBuf {
 impl Partial {
     /// What is there of `blob`, or an empty one; `None` when it is not worth it, when another rkt
     /// has it, or when there is no place for it. A longer file than `size` begins anew.
-    pub(super) fn open(store: &Path, blob: &Digest, size: u64) -> Option<Self> {
+    pub(crate) fn open(store: &Path, blob: &Digest, size: u64) -> Option<Self> {
         if size < WORTH_IT {
             return None;
         }
@@ -65,8 +65,18 @@ impl Partial {
     }
 
     /// Bytes that are there.
-    pub(super) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Reads what is there, from its beginning on; `from` is how far that has come.
+    pub(crate) fn read_at(&self, from: u64, buffer: &mut [u8]) -> std::io::Result<usize> {
+        std::os::unix::fs::FileExt::read_at(&self.file, buffer, from)
+    }
+
+    /// Goes to the end, where [`Partial::append`] goes on.
+    pub(crate) fn seek_end(&mut self) -> std::io::Result<()> {
+        self.file.seek(SeekFrom::Start(self.bytes)).map(|_| ())
     }
 
     /// Hands what is there to `sink`; further bytes are appended after it.
@@ -91,20 +101,26 @@ impl Partial {
         Ok(())
     }
 
+    /// Begins anew; `false` when that cannot be.
+    pub(crate) fn restart(&mut self) -> bool {
+        self.bytes = 0;
+        self.file.set_len(0).is_ok()
+    }
+
     /// Appends; `false` when the disk does not take it, and nothing more should be tried.
-    pub(super) fn append(&mut self, bytes: &[u8]) -> bool {
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> bool {
         self.bytes += bytes.len() as u64;
         self.file.write_all(bytes).is_ok()
     }
 
     /// Takes away what a fetch that broke has left of `blob`, if anything: its layer is whole.
-    pub(super) fn forget(store: &Path, blob: &Digest) {
+    pub(crate) fn forget(store: &Path, blob: &Digest) {
         let file = dir(store).join(blob.algorithm().as_str()).join(blob.hex());
         let _ = std::fs::remove_file(file);
     }
 
     /// Takes the file away: the layer is whole, or these bytes lead nowhere.
-    pub(super) fn remove(self) {
+    pub(crate) fn remove(self) {
         let _ = std::fs::remove_file(&self.path);
     }
 }

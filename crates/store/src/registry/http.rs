@@ -36,6 +36,8 @@ pub(super) struct Ask {
     pub(super) authorization: Option<String>,
     /// First byte, and the last one when it is known.
     pub(super) range: Option<(u64, Option<u64>)>,
+    /// The ETag of what `range` is a part of: another state is sent whole.
+    pub(super) part_of: Option<String>,
     /// The ETag that is known already: an answer 304 says that it is the same still.
     pub(super) unless: Option<String>,
     /// A form to post.
@@ -165,6 +167,7 @@ impl Http {
             ("accept", &ask.accept),
             ("authorization", &ask.authorization),
             ("if-none-match", &ask.unless),
+            ("if-range", &ask.part_of),
         ] {
             if let Some(value) = value {
                 request = request.header(name, value);
