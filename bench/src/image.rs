@@ -18,6 +18,10 @@ const LAYERS: u64 = 10;
 const FILES: u64 = 1960;
 const MEAN_BYTES: u64 = 17_600;
 
+/// Files of the image of many, and bytes of a file on average.
+const MANY_FILES: u64 = 13_000;
+const MANY_MEAN_BYTES: u64 = 3_400;
+
 /// Names of busybox that the benches use.
 const APPLETS: [&str; 4] = ["true", "sleep", "sh", "cat"];
 
@@ -55,6 +59,25 @@ pub(crate) fn small(layout: &Path, root: &Path) -> Result<()> {
 /// Writes the large image as an OCI layout at `layout`.
 pub(crate) fn large(layout: &Path) -> Result<()> {
     write_layout(layout, (0..LAYERS).map(large_layer))
+}
+
+/// Writes an image of many small files, as package managers make them, as an OCI layout.
+pub(crate) fn many(layout: &Path) -> Result<()> {
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let mut layer = Builder::new(Vec::new());
+    let mut content = Vec::new();
+    for file in 0..MANY_FILES {
+        let dir = format!("usr/lib/modules/package{}", file / 13);
+        if file % 13 == 0 {
+            entry(&mut layer, &dir, EntryType::Directory, 0o755, b"")?;
+        }
+        let size = random.next() % (2 * MANY_MEAN_BYTES);
+        random.fill(&mut content, size);
+        let path = format!("{dir}/file{file}");
+        entry(&mut layer, &path, EntryType::Regular, 0o644, &content)?;
+    }
+    let tar = layer.into_inner().doing(|| "write a layer".to_owned())?;
+    write_layout(layout, std::iter::once(Ok(tar)))
 }
 
 /// One layer: directories of 70 files, sizes from nothing to twice the mean and a few large ones.

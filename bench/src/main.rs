@@ -11,8 +11,10 @@ mod case;
 mod engine;
 mod fault;
 mod image;
+mod limit;
 mod machine;
 mod memory;
+mod peak;
 mod peers;
 mod place;
 mod promise;
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         Ok(Order::Run(wish)) => run(&wish),
         Ok(Order::Agent(desk)) => agent::serve(&desk),
         Ok(Order::Image(layout)) => image::large(&layout),
+        Ok(Order::Inflate(layout)) => limit::inflate(&layout),
         Ok(Order::Help) => say(words::HELP),
         Err(fault) => Err(fault),
     };
@@ -78,9 +81,12 @@ fn run(wish: &Wish) -> Result<()> {
     } else {
         Vec::new()
     };
+    let mut peaks = Vec::new();
     if wish.wants("pull") {
         let rkt = wish.rkt.as_ref().map(|path| path.display().to_string());
-        series.extend(pull::measure(&mut bench, rkt.as_deref(), wish.rounds)?);
+        let (pulled, most) = pull::measure(&mut bench, rkt.as_deref(), wish.rounds)?;
+        series.extend(pulled);
+        peaks = most;
     }
     machine.leave();
     let missing = std::mem::take(&mut bench.missing);
@@ -90,6 +96,7 @@ fn run(wish: &Wish) -> Result<()> {
         missing,
         series,
         memory,
+        peaks,
     };
     say(&report.text())?;
     say(&promise::table(&report))?;

@@ -118,7 +118,7 @@ fn keepers(before: &BTreeSet<u32>, programs: &[String], ours: &Path) -> Vec<u32>
 }
 
 /// The sum of these rows of a process's memory, in KiB.
-fn rollup(pid: u32, rows: &[&str]) -> u64 {
+pub(crate) fn rollup(pid: u32, rows: &[&str]) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
     let wanted = text
         .lines()

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use crate::{
     case::Series,
     memory::Memory,
+    pull::LIMIT,
     report::Report,
     stats::{median, ratio},
 };
@@ -19,13 +20,17 @@ enum Subject {
     Wall(&'static str, &'static str),
     /// Processor time of a step of a case, in milliseconds.
     Cpu(&'static str, &'static str),
+    /// Processor time of a step of a case, as a ratio to another column's inside a round.
+    CpuOver(&'static str, &'static str, &'static str),
+    /// MiB that a case needs at one time.
+    Peak(&'static str),
     /// KiB for a sleeping pod of one app.
     FirstApp,
     /// KiB for each more app of a pod.
     NextApp,
 }
 
-use Subject::{Cpu, FirstApp, NextApp, Over, OverFloor, Wall};
+use Subject::{Cpu, CpuOver, FirstApp, NextApp, Over, OverFloor, Peak, Wall};
 
 /// Words, subject, column, and the most that is promised.
 const PROMISES: &[(&str, Subject, &str, f64)] = &[
@@ -72,7 +77,32 @@ const PROMISES: &[(&str, Subject, &str, f64)] = &[
     ("sleeping pod of one app: KiB", FirstApp, "rkt", 512.0),
     ("each more app: KiB", NextApp, "rkt", 154.0),
     ("first pull: ms", Wall("pull", "first"), "rkt", 1200.0),
+    (
+        "first pull: x podman",
+        Over("pull", "first", "podman"),
+        "rkt",
+        0.2,
+    ),
+    (
+        "first pull: CPU x inflate + sha256",
+        CpuOver("pull", "first", LIMIT),
+        "rkt",
+        1.3,
+    ),
+    ("first pull: MiB of memory", Peak("pull"), "rkt", 64.0),
     ("second pull: ms", Wall("pull", "again"), "rkt", 10.0),
+    (
+        "pull of many files: x podman",
+        Over("files", "first", "podman"),
+        "rkt",
+        0.2,
+    ),
+    (
+        "pull of many files: MiB of memory",
+        Peak("files"),
+        "rkt",
+        64.0,
+    ),
 ];
 
 /// The table of promises; empty when rkt was not measured.
@@ -96,12 +126,25 @@ pub(crate) fn table(report: &Report) -> String {
     }
 }
 
+#[allow(clippy::cast_precision_loss)] // KiB of memory are far below 2^52
 fn measured(report: &Report, subject: &Subject, column: &str) -> Option<f64> {
     match *subject {
         OverFloor(case, step) => over(report, (case, step), column, "floor"),
         Over(case, step, base) => over(report, (case, step), column, base),
         Wall(case, step) => middle_ms(&series(report, case, step, column)?.wall_us),
         Cpu(case, step) => middle_ms(&series(report, case, step, column)?.cpu_us),
+        CpuOver(case, step, other) => ratio(
+            &series(report, case, step, column)?.cpu_us,
+            &series(report, case, step, other)?.cpu_us,
+        ),
+        Peak(case) => {
+            let is_it = |peak: &&crate::report::Peak| peak.case == case && peak.column == column;
+            report
+                .peaks
+                .iter()
+                .find(is_it)
+                .map(|peak| peak.kib as f64 / 1024.0)
+        }
         FirstApp => Some(memory(report, column, 1)?.pss_kib),
         NextApp => {
             let (one, three) = (memory(report, column, 1)?, memory(report, column, 3)?);

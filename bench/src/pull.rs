@@ -1,25 +1,65 @@
-//! First and second pull of the large image from a registry on loopback.
+//! First and second pull of two images from a registry on loopback: a large one, and one of many
+//! small files.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::{
     agent::Pace,
     bench::Bench,
     case::Series,
     engine::{Words, words},
-    fault::Result,
-    image,
+    fault::{Doing, Result},
+    image, peak,
     place::Place,
     registry::Registry,
+    report::Peak,
     world::World,
 };
 
-/// A way of pulling: its name, the first pull and the second, into a directory.
+/// An image to pull.
+pub(crate) struct Pull {
+    /// Name of its table.
+    pub(crate) case: &'static str,
+    /// What it is, in words.
+    pub(crate) about: &'static str,
+    make: fn(&Path) -> Result<()>,
+}
+
+/// The images.
+pub(crate) const PULLS: &[Pull] = &[
+    Pull {
+        case: "pull",
+        about: "10 layers, 339 MiB, 19 600 files, from a registry on loopback",
+        make: image::large,
+    },
+    Pull {
+        case: "files",
+        about: "1 layer, 52 MiB, 13 000 files, from a registry on loopback",
+        make: image::many,
+    },
+];
+
+/// The column of the least that a pull can cost.
+pub(crate) const LIMIT: &str = "inflate + sha256";
+
+/// What a way of pulling needs to know.
+struct Task<'a> {
+    /// rkt's program.
+    rkt: &'a str,
+    /// A directory for all that comes.
+    dir: PathBuf,
+    /// `HOST:PORT/NAME`.
+    image: &'a str,
+    /// The image as a layout.
+    layout: &'a Path,
+}
+
+/// A way of pulling: its name, the first pull and the second.
 struct Way {
     name: &'static str,
     world: fn() -> World,
-    first: fn(&str, &Path, &str) -> Vec<Words>,
-    again: fn(&str, &Path, &str) -> Vec<Words>,
+    first: fn(&Task<'_>) -> Vec<Words>,
+    again: Option<fn(&Task<'_>) -> Vec<Words>>,
 }
 
 const WAYS: &[Way] = &[
@@ -27,87 +67,151 @@ const WAYS: &[Way] = &[
         name: "rkt",
         world: || World::Host,
         first: rkt,
-        again: rkt,
+        again: Some(rkt),
+    },
+    Way {
+        name: LIMIT,
+        world: || World::Host,
+        first: inflate,
+        again: None,
     },
     Way {
         name: "podman",
         world: World::of_podman,
         first: podman,
-        again: podman,
+        again: Some(podman),
     },
     Way {
         name: "skopeo + umoci",
         world: || World::Host,
-        first: |_, dir, address| [skopeo(dir, address), umoci(dir)].concat(),
-        again: |_, dir, address| skopeo(dir, address),
+        first: |task| [skopeo(task), umoci(task)].concat(),
+        again: Some(skopeo),
     },
     Way {
         name: "skopeo (no unpacking)",
         world: || World::Host,
-        first: |_, dir, address| skopeo(dir, address),
-        again: |_, dir, address| skopeo(dir, address),
+        first: skopeo,
+        again: Some(skopeo),
     },
 ];
 
-fn rkt(program: &str, dir: &Path, address: &str) -> Vec<Words> {
-    let dir = dir.display();
+fn rkt(task: &Task<'_>) -> Vec<Words> {
+    let (dir, program) = (task.dir.display(), task.rkt);
     let line = format!("{program} --dir={dir}/data --run-dir={dir}/run fetch --pull-policy=update");
-    vec![words(&format!("{line} docker://{address}/large"))]
+    vec![words(&format!("{line} docker://{}", task.image))]
 }
 
-fn podman(_: &str, dir: &Path, address: &str) -> Vec<Words> {
-    let dir = dir.display();
+/// This program, on the layers as they lie in the layout.
+fn inflate(task: &Task<'_>) -> Vec<Words> {
+    let layout = task.layout.display();
+    vec![words(&format!("/proc/self/exe inflate {layout}"))]
+}
+
+fn podman(task: &Task<'_>) -> Vec<Words> {
+    let dir = task.dir.display();
     let line = format!("podman --root {dir}/graph --runroot {dir}/run pull -q --tls-verify=false");
-    vec![words(&format!("{line} {address}/large:latest"))]
+    vec![words(&format!("{line} {}:latest", task.image))]
 }
 
-fn skopeo(dir: &Path, address: &str) -> Vec<Words> {
+fn skopeo(task: &Task<'_>) -> Vec<Words> {
     let line = "skopeo --insecure-policy copy -q --src-tls-verify=false";
     vec![words(&format!(
-        "{line} docker://{address}/large:latest oci:{}/oci:large",
-        dir.display()
+        "{line} docker://{}:latest oci:{}/oci:large",
+        task.image,
+        task.dir.display()
     ))]
 }
 
-fn umoci(dir: &Path) -> Vec<Words> {
-    let dir = dir.display();
+fn umoci(task: &Task<'_>) -> Vec<Words> {
+    let dir = task.dir.display();
     vec![words(&format!(
         "umoci raw unpack --image {dir}/oci:large {dir}/root"
     ))]
 }
 
-/// Pulls with every way that is there, a tenth of the rounds.
-pub(crate) fn measure(bench: &mut Bench, rkt: Option<&str>, rounds: usize) -> Result<Vec<Series>> {
+/// Pulls both images with every way that is there, a tenth of the rounds; then once more with rkt,
+/// looking at its memory.
+pub(crate) fn measure(
+    bench: &mut Bench,
+    rkt: Option<&str>,
+    rounds: usize,
+) -> Result<(Vec<Series>, Vec<Peak>)> {
     let home = bench.place.room("pull")?;
-    image::large(&home.join("layout"))?;
     let registry = Registry::start(&home.join("registry"))?;
-    registry.push(&home.join("layout"), "large")?;
-    let rounds = rounds.div_ceil(10);
+    let (mut all, mut peaks) = (Vec::new(), Vec::new());
+    for pull in PULLS {
+        let layout = home.join(format!("layout-{}", pull.case));
+        (pull.make)(&layout)?;
+        registry.push(&layout, pull.case)?;
+        let image = format!("{}/{}", registry.address, pull.case);
+        let task = |dir: &Path| Task {
+            rkt: rkt.unwrap_or_default(),
+            dir: dir.to_owned(),
+            image: &image,
+            layout: &layout,
+        };
+        all.extend(rounds_of(
+            bench,
+            pull,
+            rkt.is_some(),
+            rounds.div_ceil(10),
+            &task,
+        )?);
+        if rkt.is_some() {
+            let dir = home.join(bench.next_id());
+            std::fs::create_dir_all(&dir).doing(|| format!("create `{}`", dir.display()))?;
+            for words in self::rkt(&task(&dir)) {
+                peaks.push(Peak {
+                    case: pull.case,
+                    column: "rkt".to_owned(),
+                    kib: peak::of(&words)?,
+                });
+            }
+            Place::clear(&dir);
+        }
+    }
+    Ok((all, peaks))
+}
+
+fn rounds_of<'a>(
+    bench: &mut Bench,
+    pull: &Pull,
+    with_rkt: bool,
+    rounds: usize,
+    task: &dyn Fn(&Path) -> Task<'a>,
+) -> Result<Vec<Series>> {
+    let home = bench.place.room("pull")?;
     let blank = |way: &Way, step| Series {
-        case: "pull",
+        case: pull.case,
         column: way.name.to_owned(),
         step,
         wall_us: Vec::new(),
         cpu_us: Vec::new(),
         failed: None,
     };
-    let ways: Vec<&Way> = WAYS
+    let mut all: Vec<(&Way, Vec<Series>)> = WAYS
         .iter()
-        .filter(|way| way.name != "rkt" || rkt.is_some())
-        .collect();
-    let mut all: Vec<[Series; 2]> = ways
-        .iter()
-        .map(|way| [blank(way, "first"), blank(way, "again")])
+        .filter(|way| way.name != "rkt" || with_rkt)
+        .map(|way| {
+            let again = way.again.map(|_| blank(way, "again"));
+            (
+                way,
+                [Some(blank(way, "first")), again]
+                    .into_iter()
+                    .flatten()
+                    .collect(),
+            )
+        })
         .collect();
     for round in 0..rounds {
-        for (way, series) in ways.iter().zip(&mut all) {
+        for (way, series) in &mut all {
             let dir = home.join(bench.next_id());
-            std::fs::create_dir_all(&dir).ok();
+            std::fs::create_dir_all(&dir).doing(|| format!("create `{}`", dir.display()))?;
             // Nobody pays for the writes of the way before it.
             rustix::fs::sync();
-            for (step, series) in [way.first, way.again].iter().zip(series) {
-                let commands = step(rkt.unwrap_or_default(), &dir, &registry.address);
-                let cost = bench.ask_in((way.world)(), commands, Pace::InTurn);
+            let steps = [Some(way.first), way.again];
+            for (step, series) in steps.into_iter().flatten().zip(series) {
+                let cost = bench.ask_in((way.world)(), step(&task(&dir)), Pace::InTurn);
                 series
                     .wall_us
                     .push(cost.as_ref().ok().map(|cost| cost.wall_us));
@@ -118,7 +222,7 @@ pub(crate) fn measure(bench: &mut Bench, rkt: Option<&str>, rounds: usize) -> Re
             }
             Place::clear(&dir);
         }
-        bench.progress("pull", round + 1, rounds);
+        bench.progress(pull.case, round + 1, rounds);
     }
-    Ok(all.into_iter().flatten().collect())
+    Ok(all.into_iter().flat_map(|(_, series)| series).collect())
 }

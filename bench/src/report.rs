@@ -8,6 +8,7 @@ use crate::{
     case::{CASES, Series},
     machine::Machine,
     memory::Memory,
+    pull::PULLS,
     stats::{median, percentile, ratio},
 };
 
@@ -24,6 +25,19 @@ pub(crate) struct Report {
     pub(crate) series: Vec<Series>,
     /// Memory of sleeping pods.
     pub(crate) memory: Vec<Memory>,
+    /// The most memory that pulls had at one time.
+    pub(crate) peaks: Vec<Peak>,
+}
+
+/// The most memory that a command had, with all that it started.
+#[derive(Debug, Serialize)]
+pub(crate) struct Peak {
+    /// Case.
+    pub(crate) case: &'static str,
+    /// Heading of the column.
+    pub(crate) column: String,
+    /// KiB of proportional set size.
+    pub(crate) kib: u64,
 }
 
 impl Report {
@@ -50,15 +64,16 @@ impl Report {
         }
         let mut cases: Vec<(&str, &str)> =
             CASES.iter().map(|case| (case.name, case.about)).collect();
-        cases.push((
-            "pull",
-            "10 layers, 339 MiB, 19 600 files, from a registry on loopback",
-        ));
+        cases.extend(PULLS.iter().map(|pull| (pull.case, pull.about)));
         for (name, about) in cases {
             let series: Vec<&Series> = self.series.iter().filter(|row| row.case == name).collect();
             if !series.is_empty() {
                 let _ok = writeln!(out, "\n{name}: {about}");
                 table(&mut out, &series);
+            }
+            for peak in self.peaks.iter().filter(|peak| peak.case == name) {
+                let mib = peak.kib.div_ceil(1024);
+                let _ok = writeln!(out, "  {:<24} at most {mib} MiB of memory", peak.column);
             }
         }
         if !self.memory.is_empty() {

@@ -26,6 +26,8 @@ pub(crate) enum Order {
     Agent(PathBuf),
     /// Make the large image.
     Image(PathBuf),
+    /// Inflate and hash the layers of an image, and no more.
+    Inflate(PathBuf),
     /// Explain.
     Help,
 }
@@ -56,6 +58,7 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Order> {
     match words.as_slice() {
         ["run", options @ ..] => wish(options).map(Order::Run),
         ["agent", desk] => Ok(Order::Agent(PathBuf::from(desk))),
+        ["inflate", layout] => Ok(Order::Inflate(PathBuf::from(layout))),
         ["image", layout] => Ok(Order::Image(PathBuf::from(layout))),
         ["help" | "--help" | "-h"] => Ok(Order::Help),
         _ => Err(Fault::new("nothing to do; see `rkt-bench --help`")),
