@@ -70,7 +70,9 @@ test-pods: tested
 
 test-vm: tested
 	@tests/need.sh qemu-system-x86_64:qemu-system-x86 mmdebstrap cpio mke2fs:e2fsprogs
-	@tests/vm/run.sh $(TESTED)/rkt
+	@for suite in bookworm trixie; do \
+	    echo "test-vm: $$suite"; RKT_VM_SUITE=$$suite tests/vm/run.sh $(TESTED)/rkt || exit; \
+	done
 
 bench: build
 	@tests/need.sh crun runc podman catatonit conmon cc:gcc skopeo umoci docker-registry busybox:busybox-static

@@ -909,7 +909,7 @@ pub(crate) const ATTACKS: &[Attack] = &[
         &[CAPS, SECCOMP, USERNS],
         |a, l| kernel::rare(a, l, &["acct"]),
     ),
-    pod("K05.10", "get at I/O ports", &[SECCOMP], |a, l| {
+    own("K05.10", "get at I/O ports", &[SECCOMP], |a, l| {
         kernel::rare(a, l, &["iopl", "ioperm"])
     }),
     own("K05.11", "set the clock", &[SECCOMP], |a, l| {
