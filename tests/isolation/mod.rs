@@ -4,6 +4,7 @@ mod attacks;
 mod audit;
 mod enter;
 mod inventory;
+mod isolators;
 mod issue576;
 mod siblings;
 mod stages;

@@ -23,46 +23,91 @@ pub const CAPABILITIES: CapSet = CapSet(
     | 1 << 31, // SETFCAP
 );
 
-/// Capabilities that are accepted but cannot act in an app's own user namespace, and why.
+/// What to do instead of granting a capability that cannot act.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Instead {
+    /// `--userns=pod` makes it act, where the pod has a network of its own.
+    Pod,
+    /// This flag does its work.
+    Flag(&'static str),
+    /// Nothing: what it is for works without it, so that asking for it does no harm.
+    Needless,
+    /// Nothing can: it governs the host.
+    Nothing,
+}
+
+/// Capabilities that cannot act in an app's own user namespace, why, and what to do instead.
 /// Source: the `capable()` and `ns_capable()` of `capabilities(7)`'s operations.
-pub const INERT: &[(u8, &str)] = &[
-    (9, "inode flags belong to the file system's owner, the host"),
+pub const INERT: &[(u8, &str, Instead)] = &[
+    (
+        9,
+        "inode flags belong to the file system's owner, the host",
+        Instead::Nothing,
+    ),
     (
         10,
         "the pod's network belongs to another user namespace; ports below 1024 are open without it",
+        Instead::Needless,
     ),
-    (11, "the pod's network belongs to another user namespace"),
+    (
+        11,
+        "the pod's network belongs to another user namespace",
+        Instead::Pod,
+    ),
     (
         12,
-        "the pod's network belongs to another user namespace; only an app with `userns: pod` could use it",
+        "the pod's network belongs to another user namespace",
+        Instead::Pod,
     ),
     (
         13,
         "the pod's network belongs to another user namespace; ping works without it",
+        Instead::Pod,
     ),
     (
         14,
-        "memory locks are bounded by the memlock limit of the host",
+        "memory locks are bounded by a limit of the process",
+        Instead::Flag("--rlimit=memlock=SIZE"),
     ),
-    (15, "the pod's IPC objects belong to another user namespace"),
-    (16, "kernel modules are the host's"),
-    (17, "I/O ports are the host's"),
-    (20, "process accounting is the host's"),
-    (22, "the machine is the host's"),
-    (24, "resource limits are the host's to raise"),
-    (25, "the clock is the host's"),
-    (26, "virtual terminals are the host's"),
-    (27, "device nodes cannot be made in a user namespace"),
-    (29, "the audit log is the host's"),
-    (30, "the audit rules are the host's"),
-    (32, "mandatory access control is the host's"),
-    (33, "mandatory access control is the host's"),
-    (34, "the kernel's log is the host's"),
-    (35, "wake-up timers are the host's"),
-    (36, "suspending is the host's"),
-    (37, "the audit log is the host's"),
-    (38, "performance counters are the host's"),
-    (39, "BPF is the host's"),
+    (
+        15,
+        "the pod's IPC objects belong to another user namespace",
+        Instead::Pod,
+    ),
+    (16, "kernel modules are the host's", Instead::Nothing),
+    (17, "I/O ports are the host's", Instead::Nothing),
+    (20, "process accounting is the host's", Instead::Nothing),
+    (22, "the machine is the host's", Instead::Nothing),
+    (
+        24,
+        "resource limits are the host's to raise",
+        Instead::Flag("--rlimit=NAME=SOFT:HARD"),
+    ),
+    (25, "the clock is the host's", Instead::Nothing),
+    (26, "virtual terminals are the host's", Instead::Nothing),
+    (
+        27,
+        "device nodes cannot be made in a user namespace",
+        Instead::Flag("--device=/dev/NAME"),
+    ),
+    (29, "the audit log is the host's", Instead::Nothing),
+    (30, "the audit rules are the host's", Instead::Nothing),
+    (
+        32,
+        "mandatory access control is the host's",
+        Instead::Nothing,
+    ),
+    (
+        33,
+        "mandatory access control is the host's",
+        Instead::Nothing,
+    ),
+    (34, "the kernel's log is the host's", Instead::Nothing),
+    (35, "wake-up timers are the host's", Instead::Nothing),
+    (36, "suspending is the host's", Instead::Nothing),
+    (37, "the audit log is the host's", Instead::Nothing),
+    (38, "performance counters are the host's", Instead::Nothing),
+    (39, "BPF is the host's", Instead::Nothing),
 ];
 
 /// Files and directories below /proc and /sys that an app does not see. Missing ones are
@@ -125,6 +170,26 @@ pub struct DefaultRlimit {
     /// Hard limit wanted.
     pub hard: u64,
 }
+
+/// Names of the limits of `setrlimit(2)` by their number, as `ulimit` and docker write them.
+pub const RLIMIT_NAMES: [&str; 16] = [
+    "cpu",
+    "fsize",
+    "data",
+    "stack",
+    "core",
+    "rss",
+    "nproc",
+    "nofile",
+    "memlock",
+    "as",
+    "locks",
+    "sigpending",
+    "msgqueue",
+    "nice",
+    "rtprio",
+    "rttime",
+];
 
 /// Number of `RLIMIT_CORE` (`asm-generic/resource.h`).
 pub const RLIMIT_CORE: u32 = 4;
@@ -239,7 +304,7 @@ mod tests {
 
     #[test]
     fn no_default_capability_is_inert_and_numbers_exist() {
-        for (number, why) in INERT {
+        for (number, why, _) in INERT {
             assert!(usize::from(*number) < rkt_spec::capability::NAMES.len());
             assert_eq!(CAPABILITIES.0 >> number & 1, 0, "{why}");
         }

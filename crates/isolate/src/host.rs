@@ -3,7 +3,6 @@
 //! The slow and sure way, trying each thing in a throw-away child, is [`crate::doctor`]'s.
 
 use crate::cgroup::Layout;
-use crate::defaults::{RLIMIT_CORE, RLIMIT_NOFILE};
 use rkt_spec::plan::Rlimit;
 use rustix::process::{Resource, getrlimit};
 use rustix::thread::CapabilitySet;
@@ -21,7 +20,7 @@ pub struct Host {
     pub user_namespaces: u32,
     /// Whether hard limits may be raised and the OOM score lowered (CAP_SYS_RESOURCE).
     pub resource_privilege: ResourcePrivilege,
-    /// Limits of the caller, for each resource of [`crate::defaults::RLIMITS`].
+    /// Limits of the caller, for each resource of [`crate::defaults::RLIMIT_NAMES`].
     pub rlimits: Vec<Rlimit>,
     /// Highest hard limit of open files that the kernel takes from anybody (`fs.nr_open`).
     pub nr_open: u64,
@@ -68,10 +67,10 @@ pub fn probe() -> Host {
         } else {
             ResourcePrivilege::Missing
         },
-        rlimits: vec![
-            limit(RLIMIT_NOFILE, Resource::Nofile),
-            limit(RLIMIT_CORE, Resource::Core),
-        ],
+        rlimits: (0..)
+            .zip(RESOURCES)
+            .map(|(number, kind)| limit(number, kind))
+            .collect(),
         nr_open: unsigned("/proc/sys/fs/nr_open").unwrap_or(1 << 20),
         oom_score_adj: number("/proc/self/oom_score_adj")
             .and_then(|n| i32::try_from(n).ok())
@@ -80,6 +79,26 @@ pub fn probe() -> Host {
         cgroups: Layout::detect(),
     }
 }
+
+/// By number (`asm-generic/resource.h`).
+const RESOURCES: [Resource; 16] = [
+    Resource::Cpu,
+    Resource::Fsize,
+    Resource::Data,
+    Resource::Stack,
+    Resource::Core,
+    Resource::Rss,
+    Resource::Nproc,
+    Resource::Nofile,
+    Resource::Memlock,
+    Resource::As,
+    Resource::Locks,
+    Resource::Sigpending,
+    Resource::Msgqueue,
+    Resource::Nice,
+    Resource::Rtprio,
+    Resource::Rttime,
+];
 
 fn throttled_cpus() -> u32 {
     let cpus = std::path::Path::new("/sys/devices/system/cpu");
@@ -115,6 +134,6 @@ mod tests {
     fn this_host_answers() {
         let host = probe();
         assert!(host.kernel >= (5, 10));
-        assert_eq!(host.rlimits.len(), crate::defaults::RLIMITS.len());
+        assert_eq!(host.rlimits.len(), crate::defaults::RLIMIT_NAMES.len());
     }
 }

@@ -7,6 +7,7 @@
 pub mod capability;
 pub mod codec;
 pub mod digest;
+pub mod errno;
 pub mod error;
 pub mod image;
 pub mod manifest;

@@ -251,4 +251,112 @@ pub enum Isolator {
     /// -1000..=1000.
     #[serde(rename = "os/linux/oom-score-adj")]
     OomScoreAdj(i32),
+    /// These system calls and no others.
+    #[serde(rename = "os/linux/seccomp-retain-set")]
+    SeccompRetain(SeccompSet),
+    /// Every system call but these, and but what rkt always refuses.
+    #[serde(rename = "os/linux/seccomp-remove-set")]
+    SeccompRemove(SeccompSet),
+    /// A profile in docker's JSON.
+    #[serde(rename = "rkt/seccomp-profile")]
+    SeccompProfile {
+        /// Path of the file it was read from.
+        source: String,
+        /// Its text.
+        profile: String,
+    },
+    /// No filter at all.
+    #[serde(rename = "rkt/seccomp-unconfined")]
+    SeccompUnconfined,
+    /// Socket families, added to the usual ones or taken from them.
+    #[serde(rename = "rkt/socket-families")]
+    SocketFamilies {
+        /// Names such as `AF_VSOCK`.
+        add: Vec<String>,
+        /// Names such as `AF_INET6`.
+        remove: Vec<String>,
+    },
+    /// How many user namespaces the app may nest; default none.
+    #[serde(rename = "rkt/nested-user-namespaces")]
+    NestedUserNamespaces(u32),
+    /// Settings of the pod's own namespaces, by name; a pod's, not an app's.
+    #[serde(rename = "os/unix/sysctl")]
+    Sysctl(BTreeMap<String, String>),
+    /// A limit of `setrlimit(2)`; `None` is unlimited.
+    #[serde(rename = "rkt/rlimit")]
+    Rlimit {
+        /// Name as in `ulimit`: `nofile`, `memlock`, ...
+        name: String,
+        /// Soft limit.
+        soft: Option<u64>,
+        /// Hard limit.
+        hard: Option<u64>,
+    },
+    /// Paths hidden, shown or made read-only beyond the default.
+    #[serde(rename = "rkt/paths")]
+    Paths {
+        /// Absolute paths to hide.
+        #[serde(default)]
+        mask: Vec<String>,
+        /// Absolute paths, with all below them, that are not hidden and not read-only.
+        #[serde(default)]
+        unmask: Vec<String>,
+        /// Absolute paths to make read-only.
+        #[serde(default)]
+        read_only: Vec<String>,
+    },
+    /// A device node of the host.
+    #[serde(rename = "rkt/device")]
+    Device {
+        /// Absolute path on the host.
+        source: String,
+        /// Absolute path in the app, below /dev.
+        target: String,
+        /// Of `r` and `w`.
+        access: String,
+    },
+    /// Which user namespace the app lives in; default its own.
+    #[serde(rename = "rkt/user-namespace")]
+    UserNamespace(UserNamespace),
+}
+
+/// System calls by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeccompSet {
+    /// Names, and sets of names such as `@docker/default-whitelist`.
+    pub set: Vec<String>,
+    /// Name of the error that a refused call gets; empty ends the process (SIGSYS).
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub errno: String,
+    /// Who asks: an image's list cannot go beyond rkt's default one.
+    #[serde(default, skip_serializing_if = "Asker::is_user")]
+    pub by: Asker,
+}
+
+/// Who asks for something.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Asker {
+    /// The user.
+    #[default]
+    User,
+    /// The image.
+    Image,
+}
+
+impl Asker {
+    fn is_user(&self) -> bool {
+        *self == Self::User
+    }
+}
+
+/// Which user namespace an app lives in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UserNamespace {
+    /// One of its own: its capabilities govern what is the app's.
+    #[default]
+    App,
+    /// The pod's: its capabilities govern the pod's network, IPC and host name too.
+    Pod,
 }

@@ -11,7 +11,7 @@ use crate::name::{AppName, PodName, VolumeName};
 use crate::uuid::Uuid;
 
 /// Version of the record; raised with every change of a field.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 const MAGIC: &[u8; 4] = b"RKTP";
 
 /// Ids in one slot (an app's range).
@@ -47,6 +47,8 @@ crate::record! {
         pub resolv_conf: Option<Bytes>,
         /// Volumes, named by index in the apps' mounts.
         pub volumes: Vec<VolumePlan>,
+        /// Settings of the pod's own namespaces, in order.
+        pub sysctls: Vec<Setting>,
         /// The apps, in start order.
         pub apps: Vec<AppPlan>,
         /// Pod-wide limits.
@@ -75,6 +77,28 @@ crate::record_enum! {
         None = 0,
         /// The host's.
         Host = 1,
+    }
+}
+
+crate::record! {
+    /// A setting below /proc/sys.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct Setting {
+        /// Path below /proc/sys, such as `net/core/somaxconn`.
+        pub path: String,
+        /// What is written.
+        pub value: String,
+    }
+}
+
+crate::record_enum! {
+    /// Which user namespace an app lives in.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum UserSpace {
+        /// One of its own.
+        Own = 0,
+        /// The pod's, as root of slot 0.
+        Pod = 1,
     }
 }
 
@@ -223,6 +247,8 @@ crate::record! {
     /// The compiled isolators of an app.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct Walls {
+        /// User namespace; in the pod's the app's slot is 0.
+        pub user_space: UserSpace,
         /// Bounding set.
         pub bounding: CapSet,
         /// Permitted and effective set of the app's first process when it is uid 0.
@@ -241,12 +267,37 @@ crate::record! {
         pub masked: Vec<String>,
         /// Paths made read-only (below /proc); missing ones are skipped.
         pub read_only_paths: Vec<String>,
+        /// Those of `masked` and `read_only_paths` that were asked for by name: a missing one
+        /// refuses the start.
+        pub asked_paths: Vec<String>,
+        /// Device nodes beyond the usual ones.
+        pub devices: Vec<Device>,
         /// Resource limits, already clamped to what the host allows.
         pub rlimits: Vec<Rlimit>,
         /// -1000..=1000.
         pub oom_score_adj: i32,
         /// Size of /dev/shm, bytes.
         pub shm_bytes: u64,
+    }
+}
+
+crate::record! {
+    /// A device node of an app's /dev; it belongs to nobody in the app, who has the access of
+    /// others.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct Device {
+        /// Clean path below /dev, such as `net/tun`.
+        pub name: String,
+        /// Whether it is a block device.
+        pub block: bool,
+        /// Major number.
+        pub major: u32,
+        /// Minor number.
+        pub minor: u32,
+        /// Permission bits for others: 4 reads, 2 writes.
+        pub access: u32,
+        /// Path on the host, for messages.
+        pub source: String,
     }
 }
 

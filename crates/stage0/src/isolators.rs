@@ -6,10 +6,11 @@
 
 use crate::error::Error;
 use crate::request::{AppRequest, InsecureOptions};
-use rkt_isolate::defaults::CAPABILITIES;
+use rkt_isolate::defaults::{CAPABILITIES, INERT, Instead};
+use rkt_isolate::seccomp::sets::{self, Mode};
 use rkt_spec::capability::CapSet;
 use rkt_spec::image::ImageConfig;
-use rkt_spec::manifest::Isolator;
+use rkt_spec::manifest::{Isolator, SeccompSet};
 use std::mem::discriminant;
 
 /// The isolators of an app, at most one of a kind.
@@ -46,7 +47,7 @@ pub fn of_app(
 }
 
 /// Whether the user's isolator takes the place of the image's. Both sets of capabilities are one
-/// kind here.
+/// kind here, and so are all lists of system calls.
 fn replaces(own: &Isolator, image: &Isolator) -> bool {
     let is_set = |i: &Isolator| {
         matches!(
@@ -54,7 +55,18 @@ fn replaces(own: &Isolator, image: &Isolator) -> bool {
             Isolator::CapabilitiesRetain { .. } | Isolator::CapabilitiesRemove { .. }
         )
     };
-    discriminant(own) == discriminant(image) || is_set(own) && is_set(image)
+    let is_list = |i: &Isolator| {
+        matches!(
+            i,
+            Isolator::SeccompRetain(_)
+                | Isolator::SeccompRemove(_)
+                | Isolator::SeccompProfile { .. }
+                | Isolator::SeccompUnconfined
+        )
+    };
+    discriminant(own) == discriminant(image)
+        || is_set(own) && is_set(image)
+        || is_list(own) && is_list(image)
 }
 
 fn allowed(isolator: &Isolator, insecure: InsecureOptions) -> Result<(), Error> {
@@ -71,17 +83,57 @@ fn allowed(isolator: &Isolator, insecure: InsecureOptions) -> Result<(), Error> 
             Err(Error::new(format!(
                 "the image asks for capabilities that are not rkt's default: {more}"
             ))
-            .hint(format!(
-                "grant what it needs by name: --caps-retain={}",
-                set.join(",")
-            )))
+            .hint(grant(set)?))
         }
+        Isolator::SeccompRetain(list) => within_default(Mode::Retain, list),
+        Isolator::SeccompRemove(list) => within_default(Mode::Remove, list),
         Isolator::OomScoreAdj(score) if *score < 0 => Err(Error::new(format!(
             "the image asks to be spared when memory is short (oom-score-adj {score})"
         ))
         .hint(format!("grant it: --oom-score-adj={score}"))),
         _ => Ok(()),
     }
+}
+
+/// Grants what the image asks for and can act; what cannot would be refused in its turn.
+fn grant(set: &[String]) -> Result<String, Error> {
+    let mut all = CapSet::EMPTY;
+    for name in set {
+        all = all.union(CapSet::parse_one(name)?);
+    }
+    let idle = INERT
+        .iter()
+        .filter(|(_, _, instead)| *instead != Instead::Needless);
+    let idle = idle.fold(CapSet::EMPTY, |set, (n, _, _)| set.union(CapSet(1 << n)));
+    let names: Vec<String> = all
+        .without(idle)
+        .names()
+        .map(|n| format!("CAP_{n}"))
+        .collect();
+    let list = names.join(",");
+    let idle = CapSet(all.0 & idle.0);
+    Ok(if idle.is_empty() {
+        format!("grant what it needs by name: --caps-retain={list}")
+    } else {
+        format!("grant what can act in its user namespace: --caps-retain={list} (not {idle})")
+    })
+}
+
+/// An image's list never goes beyond the default; what it names by itself and would not get is
+/// a reason not to run it. Wildcards are engines' own lists and name nothing.
+fn within_default(mode: Mode, list: &SeccompSet) -> Result<(), Error> {
+    let beyond = sets::beyond_default(mode, list)?;
+    if beyond.is_empty() {
+        return Ok(());
+    }
+    let shown = beyond.join(" ");
+    Err(Error::new(format!(
+        "the image asks for system calls that rkt's default refuses: {shown}"
+    ))
+    .hint(format!(
+        "grant them by a list of your own: --seccomp=mode=retain,{}",
+        list.set.join(",")
+    )))
 }
 
 #[cfg(test)]
@@ -145,7 +197,7 @@ mod tests {
     fn what_is_not_done_is_refused_unless_the_user_says_so() {
         let mut image = asking(Vec::new());
         image.unmet.push(Unmet {
-            wish: "isolator `os/linux/seccomp-retain-set`".into(),
+            wish: "isolator `os/linux/some-filter`".into(),
             why: "rkt has its own".into(),
             insecure: "seccomp".into(),
         });

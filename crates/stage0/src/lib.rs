@@ -5,9 +5,12 @@
 
 #![forbid(unsafe_code)]
 
+mod devices;
 pub mod environment;
 pub mod error;
 pub mod explain;
+mod filter_cache;
+mod filters;
 mod hand_over;
 pub mod isolators;
 pub mod launch;
@@ -19,6 +22,7 @@ pub mod resolve;
 mod scope;
 pub mod sources;
 pub mod stage1;
+mod sysctls;
 pub mod users;
 pub mod volumes;
 

@@ -77,7 +77,7 @@ pub fn manifest(
         name: request.pod_name.clone(),
         apps,
         volumes,
-        isolators: Vec::new(),
+        isolators: request.isolators.clone(),
         annotations: Vec::new(),
         hostname: request
             .hostname

@@ -2,17 +2,27 @@
 //!
 //! Numbers of descriptors are put in by [`crate::launch`], which owns them.
 
+use crate::devices;
 use crate::error::{Doing, Error};
+use crate::filter_cache;
+use crate::filters;
 use crate::request::{AppRequest, CGROUP_PARENT, InsecureOptions, RunRequest, Stdin};
 use crate::scope::SystemdScope;
 use crate::sources::{self, Source};
+use crate::sysctls;
 use crate::volumes;
+use rkt_isolate::defaults::CAPABILITIES;
 use rkt_isolate::host::Host;
-use rkt_isolate::plan::{Insecure, Landlock, Report, Scope, WallsRequest, limits, walls};
+use rkt_isolate::plan::{
+    Compiler, Insecure, Landlock, OVERRULED, Report, Scope, WallsRequest, limits, walls,
+};
+use rkt_isolate::seccomp::{List, Special};
+use rkt_spec::capability::CapSet;
 use rkt_spec::codec::Bytes;
 use rkt_spec::manifest::{Isolator, PodManifest, RuntimeApp, Volume, VolumeKind as Kind};
 use rkt_spec::plan::{
-    AppPlan, BLOCK_SLOTS, Limit, MountPlan, Net, Plan, Process, Stdio, VolumeKind, VolumePlan,
+    AppPlan, BLOCK_SLOTS, Limit, MountPlan, Net, Plan, Process, Stdio, UserSpace, VolumeKind,
+    VolumePlan,
 };
 use rkt_spec::{Uuid, signal};
 
@@ -79,7 +89,13 @@ pub fn build(
     let mut apps = Vec::with_capacity(manifest.apps.len());
     let mut reports = Vec::with_capacity(manifest.apps.len());
     for (slot, (app, asked)) in (1..).zip(manifest.apps.iter().zip(&request.apps)) {
-        let (plan, report) = app_plan(request, manifest, facts, slot, app, asked)
+        let wish = Wish {
+            request,
+            manifest,
+            facts,
+            net,
+        };
+        let (plan, report) = app_plan(&wish, slot, app, asked, &mut notes)
             .doing(|| format!("prepare app `{}`", app.name))?;
         if net == Net::Host {
             notes.extend(low_ports(app, facts.low_port));
@@ -87,6 +103,10 @@ pub fn build(
         apps.push(plan);
         reports.push(report);
     }
+    for isolator in &manifest.isolators {
+        of_pod(isolator)?;
+    }
+    let sysctls = sysctls::settings(&manifest.isolators, net)?;
     let (pod_limits, pod_report) = limits(&pod_isolators(manifest), Scope::Pod, &facts.host)?;
     notes.extend(shortfalls(&reports, &pod_report));
     let mounts = manifest.apps.iter().flat_map(|app| &app.mounts);
@@ -126,6 +146,7 @@ pub fn build(
             Net::Host => facts.resolv_conf.clone().map(Bytes),
         },
         volumes: volume_plans(manifest, opened),
+        sysctls,
         apps,
         limits: pod_limits,
         lock_fd: -1,
@@ -144,15 +165,148 @@ pub fn build(
     })
 }
 
-fn app_plan(
-    request: &RunRequest,
-    manifest: &PodManifest,
+/// What is the same for all apps of a pod.
+struct Wish<'a> {
+    request: &'a RunRequest,
+    manifest: &'a PodManifest,
+    facts: &'a Facts,
+    net: Net,
+}
+
+/// What a pod can have; the rest is apps'.
+fn of_pod(isolator: &Isolator) -> Result<(), Error> {
+    match isolator {
+        Isolator::Memory { .. }
+        | Isolator::Cpu { .. }
+        | Isolator::Pids { .. }
+        | Isolator::CapabilitiesRetain { .. }
+        | Isolator::Sysctl(_) => Ok(()),
+        other => Err(
+            Error::new(format!("a pod cannot have the isolator {other:?}"))
+                .hint("give it to each app"),
+        ),
+    }
+}
+
+/// Capabilities that the pod leaves its apps; `None` when it says nothing of them.
+fn pod_caps(manifest: &PodManifest) -> Result<Option<CapSet>, Error> {
+    let mut found = None;
+    for isolator in &manifest.isolators {
+        if let Isolator::CapabilitiesRetain { set } = isolator {
+            let mut all = CapSet::EMPTY;
+            for name in set {
+                all = all.union(CapSet::parse_one(name)?);
+            }
+            found = Some(all);
+        }
+    }
+    Ok(found)
+}
+
+/// The app's isolators, within what the pod leaves it: a grant beyond it is refused, rkt's default
+/// is cut down to it.
+fn within_pod(app: &RuntimeApp, pod: Option<CapSet>) -> Result<Vec<Isolator>, Error> {
+    let mut list = app.app.isolators.clone();
+    let Some(pod) = pod else {
+        return Ok(list);
+    };
+    let mut wanted = CAPABILITIES;
+    for isolator in &list {
+        let mut set = CapSet::EMPTY;
+        if let Isolator::CapabilitiesRetain { set: names }
+        | Isolator::CapabilitiesRemove { set: names } = isolator
+        {
+            for name in names {
+                set = set.union(CapSet::parse_one(name)?);
+            }
+        }
+        match isolator {
+            Isolator::CapabilitiesRetain { .. } if !pod.contains(set) => {
+                return Err(Error::usage(format!(
+                    "it is granted {}, which the pod does not leave its apps",
+                    set.without(pod)
+                ))
+                .hint("`--pod-caps-retain` says what apps of the pod may be granted"));
+            }
+            Isolator::CapabilitiesRetain { .. } => return Ok(list),
+            Isolator::CapabilitiesRemove { .. } => wanted = wanted.without(set),
+            _ => {}
+        }
+    }
+    let rest = wanted.without(wanted.without(pod));
+    list.retain(|i| !matches!(i, Isolator::CapabilitiesRemove { .. }));
+    list.push(if wanted == rest && rest == CAPABILITIES {
+        return Ok(list);
+    } else {
+        let gone = CAPABILITIES.without(rest);
+        Isolator::CapabilitiesRemove {
+            set: gone.names().map(|n| format!("CAP_{n}")).collect(),
+        }
+    });
+    Ok(list)
+}
+
+/// Reads the app's profile of system calls, if it has one.
+fn profile(
+    isolators: &[Isolator],
     facts: &Facts,
+    notes: &mut Vec<String>,
+    app: &RuntimeApp,
+) -> Result<Option<List>, Error> {
+    let found = isolators.iter().find_map(|i| match i {
+        Isolator::SeccompProfile { source, profile } => Some((source, profile)),
+        _ => None,
+    });
+    let Some((source, text)) = found else {
+        return Ok(None);
+    };
+    let here = filters::Here {
+        caps: bounding(isolators)?,
+        kernel: facts.host.kernel,
+    };
+    let read = filters::read(source, text, here)?;
+    let named = read.notes.into_iter();
+    notes.extend(named.map(|note| format!("app `{}`: {note}", app.name)));
+    Ok(Some(read.list))
+}
+
+/// The bounding set that isolators ask for, which a profile's conditions look at.
+fn bounding(isolators: &[Isolator]) -> Result<CapSet, Error> {
+    let mut wanted = CAPABILITIES;
+    for isolator in isolators {
+        let parse = |names: &[String]| -> Result<CapSet, Error> {
+            let mut set = CapSet::EMPTY;
+            for name in names {
+                set = set.union(CapSet::parse_one(name)?);
+            }
+            Ok(set)
+        };
+        match isolator {
+            Isolator::CapabilitiesRetain { set } => wanted = parse(set)?,
+            Isolator::CapabilitiesRemove { set } => wanted = wanted.without(parse(set)?),
+            _ => {}
+        }
+    }
+    Ok(wanted)
+}
+
+fn app_plan(
+    Wish {
+        request,
+        manifest,
+        facts,
+        net,
+    }: &Wish<'_>,
     slot: u32,
     app: &RuntimeApp,
     asked: &AppRequest,
+    notes: &mut Vec<String>,
 ) -> Result<(AppPlan, Report), Error> {
     let uid = id(&app.app.user)?;
+    let isolators = within_pod(app, pod_caps(manifest)?)?;
+    let profile = profile(&isolators, facts, notes, app)?;
+    let devices = devices::look_up(&isolators)?;
+    let compiler = |special: &Special<'_>| filter_cache::program(&request.place.dir, special);
     let wish = WallsRequest {
         insecure: insecure(request.insecure),
         landlock: if request.landlock {
@@ -161,14 +315,28 @@ fn app_plan(
             Landlock::Off
         },
         shm_bytes: asked.shm_bytes,
-        ..WallsRequest::new(&app.app.isolators, uid)
+        net: *net,
+        profile: profile.as_ref(),
+        devices: &devices,
+        compiler: Compiler(&compiler),
+        ..WallsRequest::new(&isolators, uid)
     };
     let (walls, mut report) = walls(&wish, &facts.host)?;
     let (limits, more): (Vec<Limit>, Report) = limits(&app.app.isolators, Scope::App, &facts.host)?;
     report.rows.extend(more.rows);
+    let stays = report.rows.iter().find(|row| row.what == OVERRULED);
+    notes.extend(stays.map(|row| {
+        format!(
+            "app `{}`: its list allows {}, and rkt refuses them all the same ({} open them)",
+            app.name, row.wanted, row.flag
+        )
+    }));
     let plan = AppPlan {
         name: app.name.clone(),
-        slot,
+        slot: match walls.user_space {
+            UserSpace::Own => slot,
+            UserSpace::Pod => 0,
+        },
         layers: Vec::new(),
         read_only: app.read_only_root_fs,
         process: Process {
@@ -262,7 +430,12 @@ fn pod_isolators(manifest: &PodManifest) -> Vec<Isolator> {
             .iter()
             .any(|i| matches!(i, Isolator::Pids { limit: 0 }))
     };
-    let mut list = manifest.isolators.clone();
+    let mut list: Vec<Isolator> = manifest
+        .isolators
+        .iter()
+        .filter(|i| !matches!(i, Isolator::Sysctl(_) | Isolator::CapabilitiesRetain { .. }))
+        .cloned()
+        .collect();
     if manifest.apps.iter().all(unbounded)
         && !list.iter().any(|i| matches!(i, Isolator::Pids { .. }))
     {
@@ -303,7 +476,11 @@ fn shortfalls(reports: &[Report], pod: &Report) -> Option<String> {
     let mut names: Vec<&str> = Vec::new();
     for row in reports.iter().chain([pod]).flat_map(Report::shortfalls) {
         let name = row.what.as_str();
-        if row.by != "the user" && !name.starts_with("limit ") && !names.contains(&name) {
+        if row.by != "the user"
+            && name != OVERRULED
+            && !name.starts_with("limit ")
+            && !names.contains(&name)
+        {
             names.push(name);
         }
     }

@@ -1,6 +1,7 @@
 //! The walk from a request to a decided pod: nothing of the pod exists yet.
 
 use crate::error::{Doing, Error};
+use crate::filters;
 use crate::merge;
 use crate::plan::{self, Facts, Planned};
 use crate::request::RunRequest;
@@ -46,6 +47,7 @@ pub fn prepare(
     tell: &dyn Fn(&str),
 ) -> Result<Prepared, Error> {
     let uuid = new_uuid()?;
+    let request = &filters::load(request)?;
     let store = Store::open(&request.place.dir, OpenMode::Use)?;
     tell("opened the store");
     let images = resolve::images(&store, request, options, events)?;

@@ -34,6 +34,8 @@ pub struct RunRequest {
     pub inherit_env: bool,
     /// The environment of rkt itself; filled only when something above asks for it.
     pub caller_env: Vec<(String, String)>,
+    /// Isolators of the pod, at most one of a kind.
+    pub isolators: Vec<Isolator>,
     /// Volumes of the pod.
     pub volumes: Vec<Volume>,
     /// Mounts for every app.
@@ -78,6 +80,7 @@ impl RunRequest {
             env_files: Vec::new(),
             inherit_env: false,
             caller_env: Vec::new(),
+            isolators: Vec::new(),
             volumes: Vec::new(),
             mounts: Vec::new(),
             uuid_file: None,
@@ -137,8 +140,10 @@ pub struct AppRequest {
     pub read_only: bool,
     /// Mounts of this app.
     pub mounts: Vec<Mount>,
-    /// Isolators, at most one of a kind.
+    /// Isolators, at most one of a kind, limits of processes and devices apart.
     pub isolators: Vec<Isolator>,
+    /// `--seccomp=FILE`, not read yet.
+    pub seccomp_file: Option<String>,
     /// `--stop-signal`, already checked.
     pub stop_signal: Option<String>,
     /// `--stop-timeout`, milliseconds.

@@ -110,8 +110,9 @@ fn open(volume: &Volume, path: &Path, access: Access) -> Result<Source, Error> {
         FileType::RegularFile | FileType::Socket | FileType::Fifo => false,
         _ => {
             return Err(Error::new(
-                "it is neither a directory nor a file; devices of the host cannot be given to apps",
-            ));
+                "it is neither a directory nor a file, and volumes open no devices",
+            )
+            .hint(format!("`--device={}` gives a device", path.display())));
         }
     };
     check_owner(owner(volume.owner), stat.st_uid, access)?;

@@ -22,7 +22,7 @@ mod users;
 
 use error::{Doing, Failure};
 use make::Inherited;
-use rkt_spec::plan::{Plan, weaken};
+use rkt_spec::plan::{AppPlan, Plan, UserSpace, weaken};
 use rkt_sys::fd;
 use rustix::fd::AsFd;
 use std::ffi::OsString;
@@ -80,14 +80,15 @@ fn load(number: &str) -> Result<(Plan, Inherited), Failure> {
         ));
     }
     if plan.weaken & weaken::DISJOINT_IDS != 0 {
-        for app in &mut plan.apps {
+        let own = |a: &&mut AppPlan| a.walls.user_space == UserSpace::Own;
+        for app in plan.apps.iter_mut().filter(own) {
             app.slot = 1;
         }
     }
     if plan
         .apps
         .iter()
-        .any(|a| a.slot == 0 || a.slot >= plan.slots)
+        .any(|a| (a.slot == 0) != (a.walls.user_space == UserSpace::Pod) || a.slot >= plan.slots)
     {
         return Err(Failure::new(
             doing(),

@@ -13,7 +13,7 @@ use crate::users::{Holder, Mapped};
 use rkt_isolate::blocks::{self, Block};
 use rkt_isolate::cgroup::{self, Controller, Layout, Version};
 use rkt_isolate::{idmap, landlock};
-use rkt_spec::plan::{AppPlan, Knob, Limit, Plan, weaken};
+use rkt_spec::plan::{AppPlan, Knob, Limit, Plan, UserSpace, weaken};
 use rkt_sys::{process, signal};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -99,7 +99,10 @@ impl Pod {
             let app = App {
                 plan: app.clone(),
                 uid0: idmap::slot_base(base, app.slot),
-                user: user.map(|u| u.namespace),
+                user: match app.walls.user_space {
+                    UserSpace::Own => user.map(|u| u.namespace),
+                    UserSpace::Pod => shared.user.as_ref().map(copy).transpose()?,
+                },
                 root: made.root,
                 mounts: made.namespace,
                 ruleset,
@@ -157,9 +160,15 @@ fn hold(host: &Host, plan: &Plan, app: &AppPlan) -> Result<Option<Holder>, Failu
     if plan.weaken & weaken::USERNS != 0 {
         return Ok(None);
     }
+    // For an app of the pod's own namespace it only maps the ids of mounts: nobody lives there.
     Holder::start(host, Some(app.walls.max_user_namespaces))
         .map(Some)
         .doing(|| format!("make the user namespace of app `{}`", app.name))
+}
+
+fn copy(fd: &OwnedFd) -> Result<OwnedFd, Failure> {
+    fd.try_clone()
+        .doing(|| "hold the pod's user namespace".into())
 }
 
 /// On v1 the launcher is in the app's own groups: it must not take one of the app's tasks.

@@ -9,7 +9,7 @@ use crate::host::{Host, MAKE_DEADLINE, wait_readable};
 use crate::users;
 use rkt_isolate::defaults::OOM_SCORE_ADJ_INIT;
 use rkt_isolate::idmap;
-use rkt_spec::plan::{INIT_ID, Net, Plan, SLOT_IDS, weaken};
+use rkt_spec::plan::{AppPlan, INIT_ID, Net, Plan, SLOT_IDS, Setting, UserSpace, weaken};
 use rkt_sys::mount::{self, NewFs, attr};
 use rkt_sys::process::{self, CStrings, Cloned, flags};
 use rkt_sys::{cred, fd, ns, signal, socket};
@@ -46,6 +46,8 @@ pub(crate) struct Shared {
     pub(crate) ipc: OwnedFd,
     /// The pod's host name.
     pub(crate) uts: OwnedFd,
+    /// The pod's ids, for apps that live there.
+    pub(crate) user: Option<OwnedFd>,
 }
 
 impl Sandbox {
@@ -114,6 +116,9 @@ impl Sandbox {
             net,
             ipc: host.namespace(self.pid, "ipc")?,
             uts: host.namespace(self.pid, "uts")?,
+            user: apps_in_pod(plan)
+                .then(|| host.namespace(self.pid, "user"))
+                .transpose()?,
         };
         socket::send(&self.talk, &[1], &[]).doing(|| "talk to the pod's PID 1".into())?;
         Ok((shared, template))
@@ -133,6 +138,12 @@ impl Sandbox {
             .and_then(|()| Err(Failure::new("wait", "it did not become ready in time")))
             .doing(|| "start the pod's PID 1".into())
     }
+}
+
+/// Whether some app lives in the pod's own user namespace.
+fn apps_in_pod(plan: &Plan) -> bool {
+    let lives = |a: &AppPlan| a.walls.user_space == UserSpace::Pod;
+    plan.apps.iter().any(lives)
 }
 
 /// Waits for one outcome of a set-up child.
@@ -195,6 +206,7 @@ impl InitChild<'_> {
             rkt_net::sysctl::apply(self.host.proc.as_fd(), last)
                 .map_err(|(name, e)| Failure::new(format!("set `{name}`"), e.to_string()))?;
         }
+        self.settings()?;
         let _ = process::join_session_keyring();
         self.shed()?;
         let argv = CStrings::new(["rkt-init"]).doing(|| "name init".into())?;
@@ -202,6 +214,35 @@ impl InitChild<'_> {
         let envp = CStrings::new(none).doing(|| "name init".into())?;
         let error = process::execve_fd(self.host.exe.as_fd(), &argv, &envp);
         Err(Failure::new("execute the pod's PID 1", error.to_string()))
+    }
+
+    /// Settings that were asked for, and the limit of nested user namespaces for apps that live in
+    /// the pod's own: through the host's procfs, which shows a writer its own namespaces.
+    fn settings(&self) -> Result<(), Failure> {
+        let nested = apps_in_pod(self.plan).then(|| Setting {
+            path: "user/max_user_namespaces".to_owned(),
+            value: "0".to_owned(),
+        });
+        let all = self.plan.sysctls.iter().chain(&nested);
+        if all.clone().next().is_none() {
+            return Ok(());
+        }
+        // IPC's belong to the root of the namespace, which a process without an id in it is not.
+        cred::keep_caps(true)
+            .and_then(|()| cred::become_ids(0, 0, &[]))
+            .and_then(|()| cred::die_with_parent())
+            .doing(|| "become the root of the pod's namespaces".into())?;
+        for setting in all {
+            let doing = || format!("set the sysctl `{}` to `{}`", setting.path, setting.value);
+            let path = format!("sys/{}", setting.path);
+            let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+            let file = rustix::fs::openat(&self.host.proc, path, flags, Mode::empty());
+            let file = file
+                .doing(doing)
+                .map_err(|f| f.hint("this kernel may not have it, or not let a pod set it"))?;
+            rustix::io::write(&file, setting.value.as_bytes()).doing(doing)?;
+        }
+        Ok(())
     }
 
     /// The template of every app's mounts: an empty root with a place to stage an app's, and the

@@ -210,6 +210,9 @@ fn last_steps(start: &Start<'_>) -> Result<std::convert::Infallible, Failed> {
         candidate,
     })?;
     at(Step::Exec, fd::cloexec_from(3))?;
+    // Ignored signals stay ignored over exec; the launcher has given each its default. Here, since
+    // a list of the user's may leave nothing but execve behind the filter.
+    signal::unblock_all();
     let filter = if start.weaken & weaken::SECCOMP == 0 {
         walls.seccomp.0.as_slice()
     } else {
@@ -241,8 +244,6 @@ fn last_steps(start: &Start<'_>) -> Result<std::convert::Infallible, Failed> {
             )?;
         }
     }
-    // Ignored signals stay ignored over exec; the launcher has given each its default.
-    signal::unblock_all();
     let error = process::execve(path, start.argv, start.envp);
     Err(Failed {
         candidate,

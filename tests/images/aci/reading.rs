@@ -234,6 +234,29 @@ fn isolators_are_obeyed_or_refused_by_name() {
     let isolators = manifest["apps"][0]["app"]["isolators"].to_string();
     assert!(isolators.contains("67108864"), "{isolators}");
     pod.stop().ok();
+    // A list of system calls of the image: within the default one, and the user's replaces it.
+    let list = json!([{ "name": "os/linux/seccomp-remove-set", "value": { "set": ["getcwd"], "errno": "EPERM" } }]);
+    let path_of_list = with(list);
+    let pod = rkt.start(&[UNSIGNED, &path_of_list, "--name=a", "--", "sleep"]);
+    assert_eq!(pod.app("a").seccomp(), 2);
+    let told = rkt.rkt(&["cat-manifest", &pod.uuid]).ok();
+    assert!(
+        told.contains("seccomp-remove-set") && told.contains("\"by\""),
+        "{told}"
+    );
+    rkt.rkt(&["audit", &pod.uuid]).ok();
+    pod.stop().ok();
+    let own = [
+        UNSIGNED,
+        &path_of_list,
+        "--name=a",
+        "--seccomp=unconfined",
+        "--",
+        "sleep",
+    ];
+    let pod = rkt.start(&own);
+    assert_eq!(pod.app("a").seccomp(), 0);
+    pod.stop().ok();
     // The user's word takes the place of the image's.
     let pod = rkt.start(&[
         UNSIGNED,
@@ -259,8 +282,16 @@ fn isolators_are_obeyed_or_refused_by_name() {
             "unheard-of",
         ),
         (
-            json!({ "name": "os/linux/seccomp-retain-set", "value": { "set": ["read"] } }),
-            "--insecure-options=seccomp",
+            json!({ "name": "os/linux/seccomp-retain-set", "value": { "set": ["read", "vmsplice"] } }),
+            "--seccomp=mode=retain,read,vmsplice",
+        ),
+        (
+            json!({ "name": "os/linux/seccomp-retain-set", "value": { "set": ["raed"] } }),
+            "`raed`",
+        ),
+        (
+            json!({ "name": "os/linux/capabilities-retain-set", "value": { "set": ["CAP_KILL", "CAP_NET_RAW"] } }),
+            "--caps-retain=CAP_KILL",
         ),
         (
             json!({ "name": "os/linux/capabilities-retain-set", "value": { "set": ["CAP_SYS_ADMIN"] } }),

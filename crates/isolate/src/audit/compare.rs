@@ -9,7 +9,7 @@ use crate::blocks::BLOCK_IDS;
 use crate::idmap::{self, Extent};
 use rkt_spec::capability::CapSet;
 use rkt_spec::name::AppName;
-use rkt_spec::plan::{AppPlan, INIT_ID, Net, Plan, SLOT_IDS};
+use rkt_spec::plan::{AppPlan, INIT_ID, Net, Plan, SLOT_IDS, UserSpace};
 use std::collections::BTreeMap;
 
 /// Bit of SETPCAP, by which a process may make its bounding set smaller.
@@ -222,7 +222,20 @@ pub fn app(
         let filtered = !walls.seccomp.0.is_empty();
         privileges(&mut out, wanted, task, walls.no_new_privs, filtered);
     }
-    ids(&mut out, app, facts, init, others);
+    let others = |own: bool| {
+        let alone = move |name: &AppName| {
+            let app = wanted.plan.apps.iter().find(|a| a.name == *name);
+            app.is_none_or(|a| a.walls.user_space == UserSpace::Own)
+        };
+        let kept = others.iter().filter(move |(name, _)| !own || alone(name));
+        kept.copied().collect::<Vec<_>>()
+    };
+    let own_user = walls.user_space == UserSpace::Own;
+    ids(&mut out, wanted.plan, app, facts, init, &others(true));
+    let others = others(false);
+    if !own_user {
+        same(&mut out, "user", facts, init, "the pod's");
+    }
     for name in NAMESPACES {
         let host = name == "net" && wanted.plan.net == Net::Host;
         not_the_hosts(&mut out, wanted, facts, name, host);
@@ -238,6 +251,9 @@ pub fn app(
             first,
             "that of the app's first process",
         );
+        if name == "user" && !own_user {
+            continue;
+        }
         let of = |other: &Facts| other.namespaces.get(name) == facts.namespaces.get(name);
         if of(init) {
             out.add(Group::Namespaces, name, "its own", "init's");
@@ -252,10 +268,9 @@ pub fn app(
             continue;
         };
         if *hard > limit.hard || *soft > limit.hard {
-            let name = crate::defaults::RLIMITS
-                .iter()
-                .find(|l| l.resource == limit.resource)
-                .map_or_else(|| limit.resource.to_string(), |l| l.name.to_owned());
+            let name = crate::defaults::RLIMIT_NAMES
+                .get(limit.resource as usize)
+                .map_or_else(|| limit.resource.to_string(), |name| (*name).to_owned());
             let wanted = format!("at most {}", limit.hard);
             out.add(Group::Limits, name, wanted, format!("{soft}:{hard}"));
         }
@@ -319,19 +334,24 @@ fn privileges(out: &mut Findings, wanted: &Wanted<'_>, task: &Task, fixed: bool,
 
 fn ids(
     out: &mut Findings,
+    plan: &Plan,
     app: &AppPlan,
     facts: &Facts,
     init: &Facts,
     others: &[(&AppName, &Facts)],
 ) {
     let base = init.uid_map.first().map_or(0, |e| e.outside);
-    let map = idmap::app(base, app.slot);
+    let own = app.walls.user_space == UserSpace::Own;
+    let map = match own {
+        true => idmap::app(base, app.slot),
+        false => idmap::pod(base, plan.slots),
+    };
     maps(out, facts, &map);
     let overlap = |a: &Extent, b: &Extent| {
         let end = |e: &Extent| u64::from(e.outside) + u64::from(e.count);
         u64::from(a.outside) < end(b) && u64::from(b.outside) < end(a)
     };
-    for (name, other) in others {
+    for (name, other) in others.iter().filter(|_| own) {
         let pairs = [
             (&facts.uid_map, &other.uid_map),
             (&facts.gid_map, &other.gid_map),
@@ -345,7 +365,12 @@ fn ids(
         }
     }
     let low = idmap::slot_base(base, app.slot);
-    let range = low..low.saturating_add(SLOT_IDS);
+    let count = match own {
+        true => SLOT_IDS,
+        // Root of the pod's namespace can be every id of the block.
+        false => plan.slots.saturating_mul(SLOT_IDS),
+    };
+    let range = low..low.saturating_add(count);
     for task in &facts.tasks {
         let all = task.uids.iter().chain(&task.gids).chain(&task.groups);
         if let Some(id) = all.copied().find(|id| !range.contains(id)) {

@@ -1,6 +1,6 @@
 //! Whether a plan has a defence.
 
-use rkt_spec::plan::{AppPlan, Plan};
+use rkt_spec::plan::{AppPlan, Plan, UserSpace};
 
 /// What a plan says of a defence.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +65,28 @@ pub(super) fn no_new_privs(_: &Plan, app: &AppPlan) -> State {
 
 pub(super) fn seccomp(_: &Plan, app: &AppPlan) -> State {
     off_unless(!app.walls.seccomp.0.is_empty(), "no filter was asked for")
+}
+
+/// The same, and whether it is the default one.
+pub(super) fn system_calls(plan: &Plan, app: &AppPlan) -> State {
+    let own = crate::seccomp::default_program(app.walls.bounding);
+    match seccomp(plan, app) {
+        State::On if own.is_ok_and(|p| *p == *app.walls.seccomp.0) => State::On,
+        State::On => State::Less("a list of its own; what rkt always refuses stays refused".into()),
+        off => off,
+    }
+}
+
+pub(super) fn user(_: &Plan, app: &AppPlan) -> State {
+    match app.walls.user_space {
+        UserSpace::Own => State::On,
+        UserSpace::Pod => State::Less("it lives in the pod's user namespace".into()),
+    }
+}
+
+pub(super) fn devices(_: &Plan, app: &AppPlan) -> State {
+    let names: Vec<&str> = app.walls.devices.iter().map(|d| d.name.as_str()).collect();
+    less_unless(names.is_empty(), || format!("given: {}", names.join(" ")))
 }
 
 pub(super) fn nested(_: &Plan, app: &AppPlan) -> State {

@@ -62,10 +62,8 @@ fn decide(
                 knob: Knob::Pids,
                 value: *limit,
             },
-            Isolator::CapabilitiesRetain { .. }
-            | Isolator::CapabilitiesRemove { .. }
-            | Isolator::NoNewPrivileges(_)
-            | Isolator::OomScoreAdj(_) => continue,
+            // Walls, not limits.
+            _ => continue,
         };
         if asked.iter().any(|l| l.knob == limit.knob) {
             return Err(Error::new(

@@ -1,6 +1,8 @@
 use super::*;
 use crate::cgroup::{Controller, Layout};
-use rkt_spec::plan::{Knob, Limit};
+use crate::host::ResourcePrivilege;
+use rkt_spec::capability::CapSet;
+use rkt_spec::plan::{Knob, Limit, Rlimit};
 
 pub(crate) fn host() -> Host {
     Host {
@@ -79,13 +81,213 @@ fn contradictions_and_unknown_names_are_refused() {
 }
 
 #[test]
-fn a_capability_that_cannot_act_is_granted_and_said() {
-    let (walls, report) = decide_for(&[retain(&["CAP_NET_RAW", "CAP_CHOWN"])], 0).unwrap();
-    assert_eq!(walls.permitted, CapSet(1 | 1 << 13));
-    let told: Vec<_> = report.shortfalls().collect();
-    assert_eq!(told.len(), 1);
-    assert_eq!(told[0].what, "capability NET_RAW");
-    assert!(told[0].by.contains("another user namespace"));
+fn a_capability_that_cannot_act_is_refused_with_what_does_its_work() {
+    for (name, hint) in [
+        ("CAP_NET_RAW", "--userns=pod"),
+        ("CAP_NET_ADMIN", "--userns=pod"),
+        ("CAP_IPC_LOCK", "--rlimit=memlock"),
+        ("CAP_MKNOD", "--device="),
+        ("CAP_SYS_TIME", "--caps-retain=CHOWN"),
+    ] {
+        let e = decide_for(&[retain(&[name, "CAP_CHOWN"])], 0).unwrap_err();
+        assert_eq!(e.kind(), Kind::Request, "{e}");
+        assert!(
+            e.to_string().contains(name.trim_start_matches("CAP_")),
+            "{e}"
+        );
+        assert!(e.hint().unwrap().contains(hint), "{:?}", e.hint());
+    }
+    let pod = Isolator::UserNamespace(rkt_spec::manifest::UserNamespace::Pod);
+    let list = [retain(&["CAP_NET_RAW"]), pod.clone()];
+    let (acting, _) = decide_for(&list, 0).unwrap();
+    assert_eq!(acting.permitted, CapSet(1 << 13));
+    assert_eq!(acting.user_space, rkt_spec::plan::UserSpace::Pod);
+    assert!(decide_for(&[retain(&["CAP_SYS_TIME"]), pod.clone()], 0).is_err());
+    let on_host = WallsRequest {
+        net: Net::Host,
+        ..WallsRequest::new(&list, 0)
+    };
+    assert!(
+        walls(&on_host, &host())
+            .unwrap_err()
+            .hint()
+            .unwrap()
+            .contains("--net=host")
+    );
+    // What is met without it, and what is said of all, is no name to be refused.
+    assert!(decide_for(&[retain(&["CAP_NET_BIND_SERVICE"])], 0).is_ok());
+    let all = Isolator::CapabilitiesRetain {
+        set: CapSet::ALL.names().map(str::to_owned).collect(),
+    };
+    let (_, report) = decide_for(&[all], 0).unwrap();
+    assert!(
+        report
+            .shortfalls()
+            .any(|row| row.what == "capability NET_RAW")
+    );
+}
+
+fn set(names: &[&str], errno: &str) -> rkt_spec::manifest::SeccompSet {
+    rkt_spec::manifest::SeccompSet {
+        set: names.iter().map(|n| (*n).to_owned()).collect(),
+        errno: errno.to_owned(),
+        by: Default::default(),
+    }
+}
+
+#[test]
+fn lists_of_system_calls_are_compiled_or_refused() {
+    let usual = decide_for(&[], 0).unwrap().0.seccomp;
+    let own = Isolator::SeccompRetain(set(&["read", "@rkt/default-whitelist"], "EPERM"));
+    let (walls, report) = decide_for(std::slice::from_ref(&own), 0).unwrap();
+    assert!(!walls.seccomp.0.is_empty() && walls.seccomp != usual);
+    let row = report.rows.iter().find(|r| r.id == id::SECCOMP).unwrap();
+    assert!(
+        row.enforced.contains("EPERM") && row.by.contains("always refuses"),
+        "{row}"
+    );
+    let remove = Isolator::SeccompRemove(set(&["chmod"], ""));
+    for (isolators, word) in [
+        (vec![own, remove.clone()], "twice"),
+        (vec![Isolator::SeccompRetain(set(&["opne"], ""))], "`opne`"),
+        (
+            vec![Isolator::SeccompRetain(set(&["@systemd/clock"], ""))],
+            "@systemd/clock",
+        ),
+        (
+            vec![Isolator::SeccompRetain(set(&["read"], "ENONE"))],
+            "ENONE",
+        ),
+        (
+            vec![Isolator::SeccompRemove(set(&["execve"], "EPERM"))],
+            "`execve`",
+        ),
+        (
+            vec![Isolator::SeccompRemove(set(&["@appc.io/all"], ""))],
+            "`execve`",
+        ),
+        (
+            vec![Isolator::SeccompProfile {
+                source: "/p".into(),
+                profile: String::new(),
+            }],
+            "`/p`",
+        ),
+        (
+            vec![
+                Isolator::SeccompUnconfined,
+                Isolator::SocketFamilies {
+                    add: vec!["AF_VSOCK".into()],
+                    remove: vec![],
+                },
+            ],
+            "socket families",
+        ),
+    ] {
+        let e = decide_for(&isolators, 0).unwrap_err();
+        assert!(e.to_string().contains(word), "{word}: {e}");
+    }
+    assert!(
+        decide_for(&[Isolator::SeccompUnconfined], 0)
+            .unwrap()
+            .0
+            .seccomp
+            .0
+            .is_empty()
+    );
+    assert!(decide_for(&[remove], 0).is_ok());
+}
+
+#[test]
+fn families_and_nesting_change_the_filter_and_are_told() {
+    let usual = decide_for(&[], 0).unwrap().0.seccomp;
+    let families = |add: &[&str], remove: &[&str]| Isolator::SocketFamilies {
+        add: add.iter().map(|n| (*n).to_owned()).collect(),
+        remove: remove.iter().map(|n| (*n).to_owned()).collect(),
+    };
+    for (isolator, lost) in [
+        (families(&["AF_VSOCK"], &[]), 1),
+        (families(&[], &["inet6"]), 0),
+        (Isolator::NestedUserNamespaces(3), 1),
+    ] {
+        let (walls, report) = decide_for(std::slice::from_ref(&isolator), 0).unwrap();
+        assert_ne!(walls.seccomp, usual, "{isolator:?}");
+        assert_eq!(
+            report.shortfalls().count(),
+            lost,
+            "{isolator:?}: {report:?}"
+        );
+    }
+    assert_eq!(
+        decide_for(&[Isolator::NestedUserNamespaces(3)], 0)
+            .unwrap()
+            .0
+            .max_user_namespaces,
+        3
+    );
+    assert!(decide_for(&[families(&["AF_NOPE"], &[])], 0).is_err());
+    assert!(decide_for(&[families(&["AF_VSOCK"], &["VSOCK"])], 0).is_err());
+}
+
+#[test]
+fn paths_are_covered_and_uncovered_by_name() {
+    let paths = |mask: &[&str], unmask: &[&str], read_only: &[&str]| {
+        let list = |l: &[&str]| l.iter().map(|p| (*p).to_owned()).collect();
+        Isolator::Paths {
+            mask: list(mask),
+            unmask: list(unmask),
+            read_only: list(read_only),
+        }
+    };
+    let (walls, report) = decide_for(&[paths(&["/etc/secret"], &["/proc"], &["/srv"])], 0).unwrap();
+    assert!(!walls.masked.iter().any(|p| p.starts_with("/proc/")));
+    assert!(walls.masked.iter().any(|p| p == "/sys/firmware"));
+    assert_eq!(walls.read_only_paths, ["/srv"]);
+    assert_eq!(walls.asked_paths, ["/etc/secret", "/srv"]);
+    assert_eq!(report.shortfalls().count(), 2);
+    let (more, report) = decide_for(&[paths(&["/etc/secret/"], &[], &[])], 0).unwrap();
+    assert_eq!(more.masked.len(), defaults::MASKED.len() + 1);
+    assert_eq!(report.shortfalls().count(), 0);
+    for (isolator, word) in [
+        (paths(&["etc"], &[], &[]), "absolute"),
+        (paths(&["/a/../b"], &[], &[]), "`..`"),
+        (paths(&["/"], &[], &[]), "apps need it"),
+        (paths(&[], &[], &["/"]), "apps need it"),
+        (paths(&[], &["/home"], &[]), "nothing covers"),
+        (paths(&[], &["/proc/sys/net"], &[]), "below `/proc/sys`"),
+    ] {
+        let e = decide_for(&[isolator], 0).unwrap_err();
+        assert!(e.to_string().contains(word), "{word}: {e}");
+    }
+}
+
+#[test]
+fn limits_of_processes_are_taken_by_name() {
+    let limit = |name: &str, soft, hard| Isolator::Rlimit {
+        name: name.into(),
+        soft,
+        hard,
+    };
+    let (walls, report) = decide_for(
+        &[
+            limit("core", None, None),
+            limit("memlock", Some(1), Some(2)),
+        ],
+        0,
+    )
+    .unwrap();
+    assert_eq!(walls.rlimits.len(), 3);
+    let of = |n: u32| walls.rlimits.iter().find(|l| l.resource == n).unwrap();
+    assert_eq!((of(4).soft, of(8).soft, of(8).hard), (u64::MAX, 1, 2));
+    assert_eq!(report.shortfalls().count(), 0);
+    for bad in [
+        limit("nofiles", None, None),
+        limit("core", Some(2), Some(1)),
+    ] {
+        assert_eq!(decide_for(&[bad], 0).unwrap_err().kind(), Kind::Request);
+    }
+    let twice = [limit("core", None, None), limit("RLIMIT_CORE", None, None)];
+    assert!(decide_for(&twice, 0).is_err());
 }
 
 #[test]
@@ -100,7 +302,7 @@ fn a_wall_that_cannot_stand_refuses_and_names_the_way_out() {
     assert!(word(&without).contains("--insecure-options=landlock"));
     let mut without = host();
     without.seccomp = false;
-    assert!(word(&without).contains("--insecure-options=seccomp"));
+    assert!(word(&without).contains("--seccomp=unconfined"));
     let mut without = host();
     without.user_namespaces = 0;
     assert!(word(&without).contains("user.max_user_namespaces"));

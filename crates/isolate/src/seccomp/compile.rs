@@ -58,6 +58,10 @@ pub const JUMP_EQUAL: u16 = 0x15;
 pub const JUMP_AT_LEAST: u16 = 0x35;
 /// `BPF_JMP | BPF_JSET | BPF_K`.
 pub const JUMP_BITS: u16 = 0x45;
+/// `BPF_JMP | BPF_JGT | BPF_K`.
+pub const JUMP_ABOVE: u16 = 0x25;
+/// `BPF_ALU | BPF_AND | BPF_K`.
+pub const AND: u16 = 0x54;
 /// `BPF_JMP | BPF_JA`.
 pub const JUMP: u16 = 0x05;
 /// `BPF_RET | BPF_K`.
@@ -79,13 +83,13 @@ pub const DATA_ARGS: u32 = 16;
 
 /// What each number gets: verdicts of 0, 1, ... up to the highest number that is named in the
 /// architecture's table. Above it and in its gaps, `ENOSYS`.
-pub fn verdicts(profile: &Profile, caps: u64, arch: Arch) -> Result<Vec<Action>, String> {
+pub fn verdicts(profile: &Profile, caps: u64, arch: Arch) -> Result<Vec<Action<'static>>, String> {
     let numbers = arch.numbers();
     let top = numbers.last().map_or(0, |(_, n)| *n as usize);
     let mut table = vec![Action::Errno(super::profile::ENOSYS); top + 1];
     for (_, number) in numbers {
         if let Some(slot) = table.get_mut(*number as usize) {
-            *slot = Action::Errno(profile.other);
+            *slot = profile.other;
         }
     }
     for rule in profile.rules {
@@ -116,21 +120,35 @@ pub fn verdicts(profile: &Profile, caps: u64, arch: Arch) -> Result<Vec<Action>,
 /// When a name is no system call of any architecture, or a list of tests is malformed.
 pub fn compile(profile: &Profile, caps: u64, arch: Arch) -> Result<Vec<Instruction>, String> {
     let table = verdicts(profile, caps, arch)?;
-    let mut ranges: Vec<(u32, Action)> = Vec::new();
+    assemble(
+        &table,
+        Action::Errno(super::profile::ENOSYS),
+        arch,
+        |out, action| out.leaf(action),
+    )
+}
+
+/// Puts a program together from what each number gets; `above` is for numbers above the table:
+/// those of a newer kernel, and all of x32 (bit 30 set).
+pub fn assemble<A: Copy + PartialEq>(
+    table: &[A],
+    above: A,
+    arch: Arch,
+    mut leaf: impl FnMut(&mut Backwards, A) -> Result<Label, String>,
+) -> Result<Vec<Instruction>, String> {
+    let mut ranges: Vec<(u32, A)> = Vec::new();
     for (number, action) in table.iter().enumerate() {
         if ranges.last().is_none_or(|(_, last)| last != action) {
             let number = u32::try_from(number).map_err(|_| "too many system calls")?;
             ranges.push((number, *action));
         }
     }
-    // Above the table: numbers of a newer kernel, and all of x32 (bit 30 set).
     let end = u32::try_from(table.len()).map_err(|_| "too many system calls")?;
-    let above = Action::Errno(super::profile::ENOSYS);
     if ranges.last().is_none_or(|(_, last)| *last != above) {
         ranges.push((end, above));
     }
     let mut out = Backwards::default();
-    let tree = out.tree(&ranges)?;
+    let tree = out.tree(&ranges, &mut leaf)?;
     out.jump_to(tree);
     out.push(LOAD, 0, 0, DATA_NUMBER);
     // A foreign architecture gets no answer at all: its numbers mean other calls.
@@ -158,12 +176,12 @@ pub fn bytes(program: &[Instruction]) -> Vec<u8> {
 /// An instruction by how many instructions follow it, itself counted: stable while a program
 /// grows at its front.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Label(usize);
+pub struct Label(usize);
 
 /// A program under construction, last instruction first. Jumps only lead forward in BPF, so
 /// building backwards every target is known when its jump is made.
 #[derive(Debug, Default)]
-struct Backwards {
+pub struct Backwards {
     reversed: Vec<Instruction>,
     /// The nearest place that returns each verdict.
     verdicts: Vec<(u32, Label)>,
@@ -191,7 +209,7 @@ impl Backwards {
 
     /// A place that returns `value`, near enough for the next few jumps; made here when there is
     /// none.
-    fn verdict(&mut self, value: u32) -> Label {
+    pub fn verdict(&mut self, value: u32) -> Label {
         if let Some((_, label)) = self.verdicts.iter().find(|(v, _)| *v == value)
             && self.gap(*label) < 240
         {
@@ -215,7 +233,7 @@ impl Backwards {
     }
 
     /// `label`, or a place near here that jumps there.
-    fn near(&mut self, label: Label) -> Label {
+    pub fn near(&mut self, label: Label) -> Label {
         if self.gap(label) < 240 {
             label
         } else {
@@ -224,15 +242,19 @@ impl Backwards {
     }
 
     /// Binary search over ranges (first number, action); returns its entry.
-    fn tree(&mut self, ranges: &[(u32, Action)]) -> Result<Label, String> {
+    fn tree<A: Copy>(
+        &mut self,
+        ranges: &[(u32, A)],
+        leaf: &mut impl FnMut(&mut Self, A) -> Result<Label, String>,
+    ) -> Result<Label, String> {
         match ranges {
             [] => Err("a profile without calls".to_owned()),
-            [(_, action)] => self.leaf(*action),
+            [(_, action)] => leaf(self, *action),
             _ => {
                 let (left, right) = ranges.split_at(ranges.len() / 2);
                 let split = right.first().map_or(0, |(n, _)| *n);
-                let high = self.tree(right)?;
-                let low = self.tree(left)?;
+                let high = self.tree(right, leaf)?;
+                let low = self.tree(left, leaf)?;
                 // A detour for one branch may push the other one out of reach, so look twice.
                 let high = self.near(high);
                 let low = self.near(low);
@@ -243,22 +265,74 @@ impl Backwards {
         }
     }
 
-    fn leaf(&mut self, action: Action) -> Result<Label, String> {
+    /// What `action` does with a call; returns its entry.
+    pub fn leaf(&mut self, action: Action<'_>) -> Result<Label, String> {
         match action {
             Action::Allow => Ok(self.verdict(RET_ALLOW)),
             Action::Errno(errno) => Ok(self.verdict(RET_ERRNO | u32::from(errno))),
-            Action::Args(tests) => {
-                let mut next = self.verdict(RET_ALLOW);
-                for test in tests.iter().rev() {
-                    next = self.test(*test, next)?;
-                }
-                Ok(next)
-            }
+            Action::Args(tests) => self.tests(tests, RET_ALLOW),
         }
     }
 
+    /// A list of tests; who passes them gets `pass`.
+    pub fn tests(&mut self, tests: &[Test<'_>], pass: u32) -> Result<Label, String> {
+        let mut next = self.verdict(pass);
+        for test in tests.iter().rev() {
+            next = self.test(*test, next, pass)?;
+        }
+        Ok(next)
+    }
+
+    /// Whether both halves of an argument, masked first, are these; returns the entry.
+    pub fn both_halves(
+        &mut self,
+        arg: u8,
+        mask: Option<(u32, u32)>,
+        (low, high): (u32, u32),
+        hit: Label,
+        miss: Label,
+    ) -> Result<Label, String> {
+        let (jt, jf) = (self.distance(hit)?, self.distance(miss)?);
+        self.push(JUMP_EQUAL, jt, jf, low);
+        if let Some((mask, _)) = mask {
+            self.push(AND, 0, 0, mask);
+        }
+        let then = self.load_half(arg, 0);
+        let (jt, jf) = (self.distance(then)?, self.distance(miss)?);
+        self.push(JUMP_EQUAL, jt, jf, high);
+        if let Some((_, mask)) = mask {
+            self.push(AND, 0, 0, mask);
+        }
+        Ok(self.load_half(arg, 4))
+    }
+
+    /// Whether an argument is above a value, or equal to it where `equal` says so; returns the
+    /// entry.
+    pub fn halves_in_order(
+        &mut self,
+        arg: u8,
+        equal: bool,
+        (low, high): (u32, u32),
+        hit: Label,
+        miss: Label,
+    ) -> Result<Label, String> {
+        let code = if equal { JUMP_AT_LEAST } else { JUMP_ABOVE };
+        let (jt, jf) = (self.distance(hit)?, self.distance(miss)?);
+        self.push(code, jt, jf, low);
+        let then = self.load_half(arg, 0);
+        let (jt, jf) = (self.distance(then)?, self.distance(miss)?);
+        let same = self.push(JUMP_EQUAL, jt, jf, high);
+        let (jt, jf) = (self.distance(hit)?, self.distance(same)?);
+        self.push(JUMP_ABOVE, jt, jf, high);
+        Ok(self.load_half(arg, 4))
+    }
+
+    fn load_half(&mut self, arg: u8, half: u32) -> Label {
+        self.push(LOAD, 0, 0, DATA_ARGS + 8 * u32::from(arg) + half)
+    }
+
     /// One test that goes on at `next`.
-    fn test(&mut self, test: Test, next: Label) -> Result<Label, String> {
+    fn test(&mut self, test: Test<'_>, next: Label, pass: u32) -> Result<Label, String> {
         let (arg, code, values, hit, miss) = match test {
             Test::Among { arg, values, errno } => {
                 let fail = self.verdict(RET_ERRNO | u32::from(errno));
@@ -275,7 +349,7 @@ impl Backwards {
                 return self.load_argument(arg);
             }
             Test::Only { arg, value } => {
-                let allow = self.verdict(RET_ALLOW);
+                let allow = self.verdict(pass);
                 let (jt, jf) = (self.distance(next)?, self.distance(allow)?);
                 self.push(JUMP_EQUAL, jt, jf, value);
                 return self.load_argument(arg);

@@ -9,13 +9,13 @@
 
 /// What a system call gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
+pub enum Action<'a> {
     /// It is made.
     Allow,
     /// It fails with this errno, 1..=4095.
     Errno(u16),
     /// Its arguments decide.
-    Args(&'static [Test]),
+    Args(&'a [Test<'a>]),
 }
 
 /// One look at an argument. A list of tests is walked in order; the first that answers wins, and
@@ -24,13 +24,13 @@ pub enum Action {
 /// Only the low 32 bits of an argument are compared: every argument tested here is an `int` or
 /// `unsigned` for the kernel, which drops the high half itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Test {
+pub enum Test<'a> {
     /// When argument `arg` is none of `values`, fail with `errno`.
     Among {
         /// Argument, 0..=5.
         arg: u8,
         /// Values that pass.
-        values: &'static [u32],
+        values: &'a [u32],
         /// Error of all others.
         errno: u16,
     },
@@ -39,7 +39,7 @@ pub enum Test {
         /// Argument, 0..=5.
         arg: u8,
         /// Values that fail.
-        values: &'static [u32],
+        values: &'a [u32],
         /// Their error.
         errno: u16,
     },
@@ -67,7 +67,7 @@ pub struct Rule {
     /// System calls; one that an architecture lacks is left out there.
     pub names: &'static [&'static str],
     /// What they get.
-    pub action: Action,
+    pub action: Action<'static>,
     /// Capabilities (bits) of which one must be granted; 0 is no condition.
     pub needs: u64,
 }
@@ -77,8 +77,8 @@ pub struct Rule {
 pub struct Profile {
     /// The rules.
     pub rules: &'static [Rule],
-    /// Errno of a system call that no rule names.
-    pub other: u16,
+    /// What a system call gets that no rule names.
+    pub other: Action<'static>,
 }
 
 /// `EPERM`.
@@ -90,19 +90,26 @@ pub const EAFNOSUPPORT: u16 = 97;
 /// `EPROTONOSUPPORT`: what a kernel without that netlink protocol says.
 pub const EPROTONOSUPPORT: u16 = 93;
 
-const SYS_ADMIN: u64 = 1 << 21;
+pub(super) const SYS_ADMIN: u64 = 1 << 21;
 
 /// `CLONE_NEW*` of `clone(2)`: time is missing there, its bit is part of the exit signal.
 const CLONE_NEW: u32 = 0x7e02_0000;
 
 /// AF_UNIX, AF_INET, AF_INET6, AF_NETLINK. Everything else is attack surface of the host
 /// (AF_ALG: CVE-2026-31431; AF_VSOCK reaches the hypervisor).
-const FAMILIES: &[u32] = &[1, 2, 10, 16];
-const AF_NETLINK: u32 = 16;
+pub const FAMILIES: &[u32] = &[AF_UNIX, AF_INET, AF_INET6, AF_NETLINK];
+/// Sockets of the host itself.
+pub const AF_UNIX: u32 = 1;
+/// IPv4.
+pub const AF_INET: u32 = 2;
+/// IPv6.
+pub const AF_INET6: u32 = 10;
+/// Talks with the kernel; held to four protocols.
+pub const AF_NETLINK: u32 = 16;
 /// NETLINK_ROUTE, NETLINK_SOCK_DIAG, NETLINK_KOBJECT_UEVENT, NETLINK_GENERIC.
-const NETLINK_PROTOCOLS: &[u32] = &[0, 4, 15, 16];
+pub const NETLINK_PROTOCOLS: &[u32] = &[0, 4, 15, 16];
 
-const SOCKET: &[Test] = &[
+pub(super) const SOCKET: &[Test<'static>] = &[
     Test::Among {
         arg: 0,
         values: FAMILIES,
@@ -120,27 +127,27 @@ const SOCKET: &[Test] = &[
 ];
 
 /// TIOCSTI types into a terminal, TIOCLINUX pastes there (CVE-2017-5226, CVE-2023-28339).
-const IOCTL: &[Test] = &[Test::NotAmong {
+pub(super) const IOCTL: &[Test<'static>] = &[Test::NotAmong {
     arg: 1,
     values: &[0x5412, 0x541c],
     errno: EPERM,
 }];
 
-const CLONE: &[Test] = &[Test::NoBits {
+pub(super) const CLONE: &[Test<'static>] = &[Test::NoBits {
     arg: 0,
     bits: CLONE_NEW,
     errno: EPERM,
 }];
 
 /// PER_LINUX, UNAME26, and the query.
-const PERSONALITY: &[Test] = &[Test::Among {
+const PERSONALITY: &[Test<'static>] = &[Test::Among {
     arg: 0,
     values: &[0, 0x2_0000, 0xffff_ffff],
     errno: EPERM,
 }];
 
 /// PR_SET_MM moves what /proc shows of the program.
-const PRCTL: &[Test] = &[Test::NotAmong {
+const PRCTL: &[Test<'static>] = &[Test::NotAmong {
     arg: 0,
     values: &[35],
     errno: EPERM,
@@ -154,7 +161,7 @@ const fn allow(names: &'static [&'static str]) -> Rule {
     }
 }
 
-const fn allow_with(needs: u64, names: &'static [&'static str]) -> Rule {
+pub(super) const fn allow_with(needs: u64, names: &'static [&'static str]) -> Rule {
     Rule {
         names,
         action: Action::Allow,
@@ -162,7 +169,7 @@ const fn allow_with(needs: u64, names: &'static [&'static str]) -> Rule {
     }
 }
 
-const fn test(names: &'static [&'static str], tests: &'static [Test]) -> Rule {
+pub(super) const fn test(names: &'static [&'static str], tests: &'static [Test<'static>]) -> Rule {
     Rule {
         names,
         action: Action::Args(tests),
@@ -170,7 +177,7 @@ const fn test(names: &'static [&'static str], tests: &'static [Test]) -> Rule {
     }
 }
 
-const fn no_such(names: &'static [&'static str]) -> Rule {
+pub(super) const fn no_such(names: &'static [&'static str]) -> Rule {
     Rule {
         names,
         action: Action::Errno(ENOSYS),
@@ -181,7 +188,7 @@ const fn no_such(names: &'static [&'static str]) -> Rule {
 /// The default of every app.
 pub static DEFAULT: Profile = Profile {
     rules: RULES,
-    other: EPERM,
+    other: Action::Errno(EPERM),
 };
 
 static RULES: &[Rule] = &[

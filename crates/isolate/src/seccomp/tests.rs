@@ -2,20 +2,20 @@
 //! interpreter of our own; the kernel's verdict is in `tests/kernel.rs`.
 
 use super::compile::{
-    self, DATA_ARCH, DATA_ARGS, DATA_NUMBER, JUMP, JUMP_AT_LEAST, JUMP_BITS, JUMP_EQUAL, LOAD,
-    RET_ALLOW, RET_ERRNO, RET_KILL, RETURN, verdicts,
+    self, AND, DATA_ARCH, DATA_ARGS, DATA_NUMBER, JUMP, JUMP_ABOVE, JUMP_AT_LEAST, JUMP_BITS,
+    JUMP_EQUAL, LOAD, RET_ALLOW, RET_ERRNO, RET_KILL, RETURN, verdicts,
 };
 use super::*;
 
 #[derive(Clone, Copy)]
-struct Call {
+pub(super) struct Call {
     arch: u32,
     number: u32,
     args: [u64; 6],
 }
 
 /// What the kernel would return, and how many instructions it took.
-fn run(program: &[Instruction], call: Call) -> (u32, usize) {
+pub(super) fn run(program: &[Instruction], call: Call) -> (u32, usize) {
     let (mut a, mut at, mut steps) = (0u32, 0usize, 0usize);
     loop {
         let i = program[at];
@@ -29,11 +29,12 @@ fn run(program: &[Instruction], call: Call) -> (u32, usize) {
                     DATA_ARCH => call.arch,
                     k => {
                         let (arg, half) = ((k - DATA_ARGS) / 8, (k - DATA_ARGS) % 8);
-                        assert_eq!(half, 0, "only low halves are read");
-                        call.args[arg as usize] as u32
+                        (call.args[arg as usize] >> (8 * half)) as u32
                     }
                 }
             }
+            AND => a &= i.k,
+            JUMP_ABOVE => at += jump(a > i.k),
             JUMP_EQUAL => at += jump(a == i.k),
             JUMP_AT_LEAST => at += jump(a >= i.k),
             JUMP_BITS => at += jump(a & i.k != 0),
@@ -44,7 +45,7 @@ fn run(program: &[Instruction], call: Call) -> (u32, usize) {
     }
 }
 
-fn native(number: u32, args: [u64; 6]) -> Call {
+pub(super) fn native(number: u32, args: [u64; 6]) -> Call {
     Call {
         arch: NATIVE.audit(),
         number,
@@ -52,13 +53,13 @@ fn native(number: u32, args: [u64; 6]) -> Call {
     }
 }
 
-fn number(name: &str) -> u32 {
+pub(super) fn number(name: &str) -> u32 {
     let found = NATIVE.numbers().iter().find(|(n, _)| *n == name);
     found.unwrap_or_else(|| panic!("{name}")).1
 }
 
 /// What the table says, computed without a compiler.
-fn expected(action: Action, args: [u64; 6]) -> u32 {
+fn expected(action: Action<'_>, args: [u64; 6]) -> u32 {
     let fail = |errno: u16| RET_ERRNO | u32::from(errno);
     let tests = match action {
         Action::Allow => return RET_ALLOW,
@@ -373,7 +374,7 @@ fn long_programs_still_reach_their_verdicts() {
     };
     let profile = Profile {
         rules: &RULES,
-        other: 1,
+        other: Action::Errno(1),
     };
     let program = compile::compile(&profile, 0, Arch::X86_64).unwrap();
     assert!(program.len() > 512, "{}", program.len());
@@ -402,7 +403,7 @@ fn a_name_that_is_no_call_is_refused() {
     }];
     let profile = Profile {
         rules: &RULES,
-        other: 1,
+        other: Action::Errno(1),
     };
     assert!(
         compile(&profile, CapSet::EMPTY)

@@ -4,6 +4,7 @@ pub(crate) mod limits;
 pub(crate) mod run;
 pub(crate) mod table;
 mod volume;
+mod walls;
 
 use crate::failure::{Failure, USAGE};
 use clap::Parser;

@@ -1,7 +1,7 @@
 //! The options of `run`, one row each. The scanner and the help read this table and nothing else.
 
 use super::volume;
-use rkt_spec::capability::CapSet;
+use super::walls::{self, Cover, capabilities};
 use rkt_spec::manifest::{Isolator, Pair};
 use rkt_spec::plan::Net;
 use rkt_spec::{AppName, PodName, quantity, signal};
@@ -256,6 +256,29 @@ pub(crate) const FLAGS: &[Flag] = &[
         r.request.arch = Some(word(arch)?);
         Ok(())
     }),
+    pod("sysctl", Text("NAME=VALUE"), "setting of the pod's own namespaces: net.*, kernel.shm*, kernel.msg*, kernel.sem,\nfs.mqueue.*", |r, v| {
+        walls::sysctl(&mut r.request, v)
+    }),
+    pod("pod-memory", Text("SIZE"), "limit of memory of all apps together", |r, v| {
+        let limit = quantity::bytes(v).map_err(text)?.to_string();
+        set_pod_isolator(r, Isolator::Memory { limit });
+        Ok(())
+    }),
+    pod("pod-cpu", Text("CORES"), "limit of processor time of all apps together", |r, v| {
+        quantity::milli(v).map_err(text)?;
+        set_pod_isolator(r, Isolator::Cpu { limit: v.to_owned() });
+        Ok(())
+    }),
+    pod("pod-pids", Text("N"), "limit of tasks of all apps together, 0 is none (default 4096)", |r, v| {
+        let limit = v.parse().map_err(|_| "needs a number, 0 for no limit".to_owned())?;
+        set_pod_isolator(r, Isolator::Pids { limit });
+        Ok(())
+    }),
+    pod("pod-caps-retain", Text("CAP,.."), "capabilities that apps of the pod may have at most", |r, v| {
+        let set = capabilities(v)?;
+        set_pod_isolator(r, Isolator::CapabilitiesRetain { set });
+        Ok(())
+    }),
     pod("landlock", Text("on|off"), "Landlock domain of the apps (default on)", |r, v| {
         r.request.landlock = match v {
             "on" => true,
@@ -373,6 +396,28 @@ pub(crate) const FLAGS: &[Flag] = &[
         Ok(())
     })
     .also(&["cap-remove"]),
+    app("seccomp", Text("LIST"), "system calls: mode=retain|remove[,errno=NAME],CALL,.. with wildcards such as\n@docker/default-whitelist; a file with a profile in docker's JSON; or unconfined. What breaks out\nof an app stays refused by all but the last", walls::seccomp),
+    app("socket-family", Text("+AF_X,-AF_Y"), "socket families beside or without UNIX, INET, INET6 and NETLINK", |a, v| {
+        set_isolator(a, walls::families(v)?);
+        Ok(())
+    }),
+    app("userns", Text("app|pod"), "user namespace: the app's own, or the pod's, where capabilities act on its network\n(default app)", |a, v| {
+        set_isolator(a, walls::userns(v)?);
+        Ok(())
+    }),
+    app("userns-nested", Text("N"), "user namespaces that the app may make itself (default 0)", |a, v| {
+        let n = v.parse().ok().filter(|n| *n <= 10_000);
+        set_isolator(a, Isolator::NestedUserNamespaces(n.ok_or("needs 0 to 10000")?));
+        Ok(())
+    }),
+    app("mask", Text("PATH,.."), "paths to hide from the app", |a, v| walls::paths(a, Cover::Mask, v)),
+    app("unmask", Text("PATH,..|all"), "hidden and read-only paths of /proc and /sys to show and open, with all below", |a, v| {
+        walls::paths(a, Cover::Unmask, v)
+    }),
+    app("readonly-paths", Text("PATH,.."), "paths to make read-only", |a, v| walls::paths(a, Cover::ReadOnly, v)),
+    app("device", Text("/dev/X[:/dev/Y][:rw]"), "a device of the host, by a node of the app's own", walls::device),
+    app("rlimit", Text("NAME=SOFT[:HARD]"), "limit of each process, such as nofile=1024:4096", walls::rlimit)
+        .also(&["ulimit"]),
     app("no-new-privs", Text("BOOL"), "whether execve may not raise privileges (default true)", |a, v| {
         set_isolator(a, Isolator::NoNewPrivileges(switch(v)?));
         Ok(())
@@ -490,11 +535,10 @@ pub(crate) const FLAGS: &[Flag] = &[
     no("port", Text("PORT"), "ports need a network of the pod's own, and there are only --net=none and --net=host; with --net=host an app's ports are the host's")
         .also(&["publish"])
         .short('p'),
-    no("privileged", Switch, "there is no --privileged; grant what is missing with --caps-retain, --no-new-privs=false or a volume"),
+    no("privileged", Switch, "there is no --privileged; grant what is missing with --caps-retain, --seccomp, --device, --userns=pod, --no-new-privs=false or a volume"),
     no("cap-add", Text("CAP"), "name the whole set with --caps-retain=CAP,.."),
     no("cap-drop", Text("CAP"), "use --caps-remove=CAP,.."),
-    no("seccomp", Text("MODE"), "own seccomp lists do not exist yet; --insecure-options=seccomp leaves the filter out"),
-    no("security-opt", Text("OPTION"), "use --no-new-privs, --landlock and --insecure-options=seccomp"),
+    no("security-opt", Text("OPTION"), "use --no-new-privs, --landlock, --seccomp=FILE and --unmask"),
     no("restart", Text("POLICY"), "restarts do not exist yet; let systemd restart `rkt run`"),
     no("dns", Text("IP"), "DNS options need a network of the pod's own, and there are only --net=none and --net=host"),
     no("dns-search", Text("DOMAIN"), "DNS options need a network of the pod's own, and there are only --net=none and --net=host"),
@@ -502,8 +546,6 @@ pub(crate) const FLAGS: &[Flag] = &[
     no("pod-manifest", Text("FILE"), "pod manifests are not read yet; name the images on the command line"),
     no("private-users", Switch, "every app has a user namespace of its own; there is nothing to switch on"),
     no("init", Switch, "every pod has an init already"),
-    no("userns", Text("MODE"), "every app has a user namespace of its own"),
-    no("device", Text("DEVICE"), "devices of the host cannot be given to apps yet"),
     no("tmpfs", Text("PATH"), "use --volume=NAME,kind=empty --mount=volume=NAME,target=PATH"),
     no("mds-register", Switch, "there is no metadata service yet"),
     no("stage1-name", Text("NAME"), "stage1 is part of rkt; there are no stage1 images any more")
@@ -574,16 +616,11 @@ fn hostname(value: &str) -> Result<String, Refusal> {
     }
 }
 
-fn capabilities(list: &str) -> Result<Vec<String>, Refusal> {
-    let mut set = CapSet::EMPTY;
-    for name in list.split(',').filter(|n| !n.is_empty()) {
-        set = set.union(if name.eq_ignore_ascii_case("all") {
-            CapSet::ALL
-        } else {
-            CapSet::parse_one(name).map_err(text)?
-        });
-    }
-    Ok(set.names().map(|n| format!("CAP_{n}")).collect())
+fn set_pod_isolator(run: &mut Run, isolator: Isolator) {
+    let kind = std::mem::discriminant(&isolator);
+    let list = &mut run.request.isolators;
+    list.retain(|i| std::mem::discriminant(i) != kind);
+    list.push(isolator);
 }
 
 fn set_isolator(app: &mut AppRequest, isolator: Isolator) {

@@ -207,6 +207,7 @@ impl Maker<'_> {
         system::mount_shared(self, &tree)?;
         volume::attach_all(self, &tree, &volumes)?;
         system::mount_files(self, &tree)?;
+        system::cover_asked(self, &tree)?;
         if self.app.process.make_cwd {
             tree.make_dir(&self.app.process.cwd)
                 .doing(|| format!("make the working directory `{}`", self.app.process.cwd))?;

@@ -135,6 +135,9 @@ fn dev(maker: &Maker<'_>, tree: &Tree<'_>) -> io::Result<()> {
         let mode = Mode::from_raw_mode(0o666);
         rustix::fs::mknodat(&dev, node.name, FileType::CharacterDevice, mode, number)?;
     }
+    for device in &maker.app.walls.devices {
+        node(&dev, device)?;
+    }
     for (name, target) in defaults::DEVICE_LINKS {
         rustix::fs::symlinkat(*target, &dev, *name)?;
     }
@@ -157,6 +160,24 @@ fn dev(maker: &Maker<'_>, tree: &Tree<'_>) -> io::Result<()> {
         pts.mount(Attr::MOUNT_ATTR_NOSUID | Attr::MOUNT_ATTR_NOEXEC)?,
         open_in(dev.as_fd(), "pts", OFlags::PATH, ResolveFlags::NO_SYMLINKS)?,
     )
+}
+
+/// A device that was asked for. It belongs to the host's root, who is nobody in the app: what
+/// others may do is what the app may do, whatever its capabilities.
+fn node(dev: &OwnedFd, device: &rkt_spec::plan::Device) -> io::Result<()> {
+    let mut names: Vec<&str> = device.name.split('/').collect();
+    let Some(last) = names.pop() else {
+        return Ok(());
+    };
+    let parent = super::tree::make_dirs(dev.as_fd(), &names, 0o755)?;
+    let kind = if device.block {
+        FileType::BlockDevice
+    } else {
+        FileType::CharacterDevice
+    };
+    let number = rustix::fs::makedev(device.major, device.minor) as Dev;
+    let mode = Mode::from_raw_mode(device.access & 0o6);
+    Ok(rustix::fs::mknodat(&parent, last, kind, mode, number)?)
 }
 
 fn memory(maker: &Maker<'_>, tree: &Tree<'_>) -> io::Result<()> {
@@ -198,44 +219,94 @@ fn system_path(tree: &Tree<'_>, path: &str) -> Result<Option<OwnedFd>, Failure> 
     }
 }
 
+/// The paths of a list that rkt covers by itself: those that this kernel lacks are skipped.
+fn usual<'a>(maker: &Maker<'a>, list: &'a [String]) -> impl Iterator<Item = &'a String> {
+    let asked = &maker.app.walls.asked_paths;
+    list.iter().filter(|path| !asked.contains(path))
+}
+
 fn read_only(maker: &Maker<'_>, tree: &Tree<'_>) -> Result<(), Failure> {
-    for path in &maker.app.walls.read_only_paths {
+    for path in usual(maker, &maker.app.walls.read_only_paths) {
         let doing = || format!("make `{path}` read-only");
         let Some(place) = system_path(tree, path)? else {
             continue;
         };
         let copy = tree.copy(&place).doing(doing)?;
-        let change = Change {
-            set: attr::RDONLY,
-            private: true,
-            ..Change::default()
-        };
-        mount::set_attr(copy.as_fd(), &change).doing(doing)?;
-        tree.put(copy, place).doing(doing)?;
+        make_read_only(tree, copy, place).doing(doing)?;
     }
     Ok(())
 }
 
+fn make_read_only(tree: &Tree<'_>, copy: OwnedFd, place: OwnedFd) -> io::Result<()> {
+    let change = Change {
+        set: attr::RDONLY,
+        private: true,
+        recursive: true,
+        ..Change::default()
+    };
+    mount::set_attr(copy.as_fd(), &change)?;
+    tree.put(copy, place)
+}
+
 fn mask(maker: &Maker<'_>, tree: &Tree<'_>) -> Result<(), Failure> {
-    let null = own(tree, "dev/null").doing(|| "open the app's `/dev/null`".into())?;
-    let doing = || "make an empty directory for masks".to_owned();
-    let hidden = empty(Attr::MOUNT_ATTR_RDONLY).doing(doing)?;
-    let place = super::tree::stage_dir(tree.stage(), "e").doing(doing)?;
-    mount::attach(&hidden, place).doing(doing)?;
-    for path in &maker.app.walls.masked {
-        let doing = || format!("mask `{path}`");
-        let Some(place) = system_path(tree, path)? else {
-            continue;
-        };
-        let kind = rustix::fs::fstat(&place).doing(doing)?.st_mode;
-        let cover = if FileType::from_raw_mode(kind).is_dir() {
-            mount::clone_tree(&hidden, false).doing(doing)?
-        } else {
-            tree.copy(&null).doing(doing)?
-        };
-        tree.put(cover, place).doing(doing)?;
+    let cover = Cover::new(tree, "e")?;
+    for path in usual(maker, &maker.app.walls.masked) {
+        if let Some(place) = system_path(tree, path)? {
+            cover.put(tree, path, place)?;
+        }
     }
     Ok(())
+}
+
+/// Covers what was asked for by name, last of all, so that volumes are covered too. What is
+/// missing could be made by the app later: it refuses the start, and so does a link.
+pub(super) fn cover_asked(maker: &Maker<'_>, tree: &Tree<'_>) -> Result<(), Failure> {
+    let walls = &maker.app.walls;
+    if walls.asked_paths.is_empty() || maker.weak(weaken::MASKS) {
+        return Ok(());
+    }
+    let cover = Cover::new(tree, "a")?;
+    for path in &walls.asked_paths {
+        let doing = || format!("cover `{path}`");
+        let place = own(tree, path).doing(doing).map_err(|f| {
+            f.hint("it has to be there when the app starts, and no part of it a symbolic link")
+        })?;
+        if walls.masked.contains(path) {
+            cover.put(tree, path, place)?;
+        } else {
+            let copy = tree.copy_all(&place).doing(doing)?;
+            make_read_only(tree, copy, place).doing(doing)?;
+        }
+    }
+    Ok(())
+}
+
+/// What hides things: the app's null device for files, an empty directory for directories.
+struct Cover {
+    null: OwnedFd,
+    empty: OwnedFd,
+}
+
+impl Cover {
+    fn new(tree: &Tree<'_>, name: &str) -> Result<Self, Failure> {
+        let null = own(tree, "dev/null").doing(|| "open the app's `/dev/null`".into())?;
+        let doing = || "make an empty directory for masks".to_owned();
+        let empty = empty(Attr::MOUNT_ATTR_RDONLY).doing(doing)?;
+        let place = super::tree::stage_dir(tree.stage(), name).doing(doing)?;
+        mount::attach(&empty, place).doing(doing)?;
+        Ok(Self { null, empty })
+    }
+
+    fn put(&self, tree: &Tree<'_>, path: &str, place: OwnedFd) -> Result<(), Failure> {
+        let doing = || format!("mask `{path}`");
+        let kind = rustix::fs::fstat(&place).doing(doing)?.st_mode;
+        let cover = if FileType::from_raw_mode(kind).is_dir() {
+            mount::clone_tree(&self.empty, false).doing(doing)?
+        } else {
+            tree.copy(&self.null).doing(doing)?
+        };
+        tree.put(cover, place).doing(doing)
+    }
 }
 
 /// The generated files below /etc. A volume of the user at this very place wins.

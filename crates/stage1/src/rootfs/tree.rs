@@ -108,12 +108,21 @@ impl<'a> Tree<'a> {
 
     /// A copy of the mount at a place (not of what is mounted below it).
     pub(super) fn copy(&self, place: impl AsFd) -> io::Result<OwnedFd> {
-        match mount::clone_tree(place.as_fd(), false) {
+        self.clone_at(place, false)
+    }
+
+    /// A copy of the mount at a place and of all that is mounted below it.
+    pub(super) fn copy_all(&self, place: impl AsFd) -> io::Result<OwnedFd> {
+        self.clone_at(place, true)
+    }
+
+    fn clone_at(&self, place: impl AsFd, recursive: bool) -> io::Result<OwnedFd> {
+        match mount::clone_tree(place.as_fd(), recursive) {
             Err(e)
                 if e.raw_os_error() == Some(Errno::INVAL.raw_os_error()) && !self.staged.get() =>
             {
                 self.put_on_stage()?;
-                mount::clone_tree(place, false)
+                mount::clone_tree(place, recursive)
             }
             result => result,
         }

@@ -7,7 +7,7 @@ use super::words::{bad, quantity, show};
 use crate::error::{Doing, Result};
 use rkt_spec::capability::CapSet;
 use rkt_spec::image::Unmet;
-use rkt_spec::manifest::Isolator;
+use rkt_spec::manifest::{Asker, Isolator, SeccompSet};
 use serde_json::Value;
 
 /// What the isolators of an image mean to rkt.
@@ -102,11 +102,14 @@ fn one(name: &str, value: &Value, out: &mut Understood) -> Result<()> {
                 out.isolators.push(Isolator::Cpu { limit });
             }
         }
-        "os/linux/seccomp-retain-set" | "os/linux/seccomp-remove-set" => out.unmet.push(unmet(
-            name,
-            "rkt has one filter of its own for all apps",
-            "seccomp",
-        )),
+        "os/linux/seccomp-retain-set" => {
+            one_list(out)?;
+            out.isolators.push(Isolator::SeccompRetain(seccomp(value)?));
+        }
+        "os/linux/seccomp-remove-set" => {
+            one_list(out)?;
+            out.isolators.push(Isolator::SeccompRemove(seccomp(value)?));
+        }
         "os/linux/selinux-context" | "os/linux/apparmor-profile" => {
             out.unmet
                 .push(unmet(name, "rkt sets no labels of security modules", ""));
@@ -121,12 +124,42 @@ fn one(name: &str, value: &Value, out: &mut Understood) -> Result<()> {
         "resource/block-bandwidth" | "resource/block-iops" | "resource/network-bandwidth" => {
             out.unmet.push(unmet(name, "rkt does not limit this", ""));
         }
-        "os/unix/sysctl" => out
-            .unmet
-            .push(unmet(name, "it is for pods, not for images", "")),
+        "os/unix/sysctl" => out.unmet.push(unmet(
+            name,
+            "it is for pods, not for images (`--sysctl`)",
+            "",
+        )),
         _ => out.unmet.push(unmet(name, "rkt does not know it", "")),
     }
     Ok(())
+}
+
+fn one_list(out: &Understood) -> Result<()> {
+    let is_list =
+        |i: &Isolator| matches!(i, Isolator::SeccompRetain(_) | Isolator::SeccompRemove(_));
+    match out.isolators.iter().any(is_list) {
+        true => Err(bad("there are two lists of system calls")),
+        false => Ok(()),
+    }
+}
+
+/// `{"set": [...], "errno": "EPERM"}`; names are judged where the list is compiled.
+fn seccomp(value: &Value) -> Result<SeccompSet> {
+    let set = value
+        .get("set")
+        .and_then(Value::as_array)
+        .ok_or_else(|| bad("it has no `set`"))?;
+    let names: Option<Vec<String>> = set.iter().map(|n| n.as_str().map(str::to_owned)).collect();
+    let errno = match value.get("errno") {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(name)) => name.clone(),
+        Some(_) => return Err(bad("its `errno` is no text")),
+    };
+    Ok(SeccompSet {
+        set: names.ok_or_else(|| bad("a system call is no text"))?,
+        errno,
+        by: Asker::Image,
+    })
 }
 
 fn unmet(name: &str, why: &str, insecure: &str) -> Unmet {
@@ -202,6 +235,10 @@ mod tests {
                 "os/linux/capabilities-retain-set",
                 json!({ "set": ["CAP_CHOWN"] }),
             ),
+            (
+                "os/linux/seccomp-remove-set",
+                json!({ "set": ["chmod"], "errno": "EPERM" }),
+            ),
         ])
         .unwrap();
         assert_eq!(got.notes.len(), 1);
@@ -215,6 +252,11 @@ mod tests {
             },
             Isolator::NoNewPrivileges(true),
             Isolator::OomScoreAdj(100),
+            Isolator::SeccompRemove(SeccompSet {
+                set: vec!["chmod".into()],
+                errno: "EPERM".into(),
+                by: Asker::Image,
+            }),
             Isolator::CapabilitiesRetain {
                 set: vec!["CAP_CHOWN".into(), "CAP_KILL".into()],
             },
@@ -225,14 +267,14 @@ mod tests {
                 got.isolators
             );
         }
-        assert_eq!(got.isolators.len(), 5);
+        assert_eq!(got.isolators.len(), 6);
     }
 
     #[test]
     fn nothing_is_passed_over() {
         for name in [
-            "os/linux/seccomp-retain-set",
             "os/linux/selinux-context",
+            "os/unix/sysctl",
             "resource/network-bandwidth",
             "example.com/strange",
         ] {
@@ -247,6 +289,12 @@ mod tests {
             vec![("resource/memory", json!("1G"))],
             vec![("resource/memory", json!({ "limit": "1K" }))],
             vec![("resource/cpu", json!({ "limit": "1", "default": true }))],
+            vec![("os/linux/seccomp-retain-set", json!({ "errno": "EPERM" }))],
+            vec![("os/linux/seccomp-retain-set", json!({ "set": [7] }))],
+            vec![
+                ("os/linux/seccomp-retain-set", json!({ "set": ["read"] })),
+                ("os/linux/seccomp-remove-set", json!({ "set": ["write"] })),
+            ],
             vec![("os/linux/oom-score-adj", json!(5000))],
             vec![
                 ("os/linux/oom-score-adj", json!(1)),
