@@ -21,6 +21,8 @@ use std::time::Duration;
 pub const MANIFEST: &str = "pod";
 /// File of a pod's directory with the plan that it was started by, for people and audits.
 pub const PLAN: &str = "plan";
+/// File of a pod's directory that tells what was wanted and what is held, as JSON.
+pub const EXPLANATION: &str = "explanation";
 /// Longest manifest that is read, bytes.
 const MANIFEST_LIMIT: usize = 16 << 20;
 
@@ -320,4 +322,12 @@ pub fn manifest(pod_dir: BorrowedFd<'_>) -> Result<Option<Vec<u8>>> {
 /// When it cannot be read or has more than 16 MiB.
 pub fn plan(pod_dir: BorrowedFd<'_>) -> Result<Option<Vec<u8>>> {
     file::read(pod_dir, PLAN, MANIFEST_LIMIT)
+}
+
+/// The explanation of a pod; `None` when it is not there.
+///
+/// # Errors
+/// When it cannot be read or has more than 16 MiB.
+pub fn explanation(pod_dir: BorrowedFd<'_>) -> Result<Option<Vec<u8>>> {
+    file::read(pod_dir, EXPLANATION, MANIFEST_LIMIT)
 }

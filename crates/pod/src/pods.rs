@@ -255,6 +255,14 @@ impl Pod {
         crate::dir::plan(self.fd.as_fd())
     }
 
+    /// What was decided of it, as JSON; `None` when it has not been written.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn explanation(&self) -> Result<Option<Vec<u8>>> {
+        crate::dir::explanation(self.fd.as_fd())
+    }
+
     /// When the pod was made: nanoseconds since 1970; `None` before there is a manifest.
     pub fn created(&self) -> Option<u64> {
         let stat = rustix::fs::statat(&self.fd, crate::dir::MANIFEST, AtFlags::SYMLINK_NOFOLLOW);

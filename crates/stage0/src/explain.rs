@@ -1,76 +1,131 @@
 //! `--explain`: the plan as rows that a person can read, each with the flag that changes it.
 
 use crate::plan::Planned;
+use rkt_isolate::defences::{DEFENCES, Defence};
 use rkt_isolate::plan::Report;
 use rkt_spec::codec::Bytes;
 use rkt_spec::manifest::PodManifest;
 use rkt_spec::plan::{AppPlan, Net, Owner, Plan, Stdio, VolumeKind, VolumePlan, weaken};
 use rkt_spec::signal;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 /// One fact.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Row {
     /// The defence it belongs to, such as `W04`; empty when it is none.
-    #[serde(skip_serializing_if = "str::is_empty")]
-    pub id: &'static str,
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    pub id: Cow<'static, str>,
     /// What it is about.
     pub what: String,
     /// How it is.
     pub is: String,
     /// How it was wanted, when that is something else.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub wanted: String,
     /// What makes it so; empty where that goes without saying.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub by: String,
     /// The flag that changes it; empty when none does.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub flag: String,
 }
 
 /// Rows about one thing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Section {
     /// `pod`, or `app NAME`.
     pub title: String,
     /// Its rows, in order.
     pub rows: Vec<Row>,
+    /// An app's defences, all of them; none for the pod.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub defences: Vec<Standing>,
 }
 
-/// All there is to say about a pod before it starts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// How a defence stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// Its id in `docs/reference/defences.md`.
+    pub id: Cow<'static, str>,
+    /// Its name.
+    pub name: Cow<'static, str>,
+    /// `on`, `less` or `off`.
+    pub state: Cow<'static, str>,
+    /// What is missing of it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub why: String,
+    /// What holds it.
+    pub by: Cow<'static, str>,
+    /// The flags that change it.
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    pub flag: Cow<'static, str>,
+}
+
+/// All there is to say about a pod before it starts; kept in its directory for `rkt explain`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explanation {
     /// The pod, then each app.
     pub sections: Vec<Section>,
     /// What would be said at the start.
     pub notes: Vec<String>,
-    /// The manifest as it would be written.
-    pub manifest: PodManifest,
+    /// The manifest as it would be written; a pod that was made has it in a file of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<PodManifest>,
 }
 
 /// Explains a decided pod; `layers` counts those of each app's image.
-pub fn explain(planned: &Planned, manifest: &PodManifest, layers: &[usize]) -> Explanation {
+pub fn explain(planned: &Planned, manifest: Option<&PodManifest>, layers: &[usize]) -> Explanation {
     let mut sections = vec![Section {
         title: "pod".to_owned(),
         rows: pod_rows(&planned.plan, &planned.pod_report),
+        defences: Vec::new(),
     }];
     for ((app, report), layers) in planned.plan.apps.iter().zip(&planned.reports).zip(layers) {
         sections.push(Section {
             title: format!("app {}", app.name),
             rows: app_rows(&planned.plan, app, *layers, report),
+            defences: standings(&planned.plan, app),
         });
     }
     Explanation {
         sections,
         notes: planned.notes.clone(),
-        manifest: manifest.clone(),
+        manifest: manifest.cloned(),
     }
+}
+
+fn standings(plan: &Plan, app: &AppPlan) -> Vec<Standing> {
+    let one = |d: &'static Defence| {
+        let state = d.state(plan, app);
+        Standing {
+            id: d.id.into(),
+            name: d.name.into(),
+            state: state.word().into(),
+            why: state.why().to_owned(),
+            by: d.by.into(),
+            flag: d.flag.into(),
+        }
+    };
+    DEFENCES.iter().map(one).collect()
+}
+
+/// One row of an app that says which defences do not stand, or not whole.
+fn summary(list: &[Standing]) -> Option<Row> {
+    if list.is_empty() {
+        return None;
+    }
+    let on = list.iter().filter(|d| d.state == "on").count();
+    let mut is = format!("{on} of {} stand whole", list.len());
+    for d in list.iter().filter(|d| d.state != "on") {
+        is.push_str(&format!("; {} {} {}: {}", d.id, d.name, d.state, d.why));
+    }
+    Some(row("defences", is, ""))
 }
 
 fn row(what: &str, is: impl Into<String>, flag: &str) -> Row {
     Row {
-        id: "",
+        id: Cow::Borrowed(""),
         what: what.to_owned(),
         is: is.into(),
         wanted: String::new(),
@@ -81,7 +136,7 @@ fn row(what: &str, is: impl Into<String>, flag: &str) -> Row {
 
 fn report_rows(report: &Report) -> impl Iterator<Item = Row> {
     report.rows.iter().map(|r| Row {
-        id: r.id,
+        id: Cow::Borrowed(r.id),
         what: r.what.clone(),
         is: r.enforced.clone(),
         wanted: if r.is_held() {
@@ -157,6 +212,15 @@ fn pod_rows(plan: &Plan, report: &Report) -> Vec<Row> {
             "--rm",
         ),
     ];
+    rows.extend(plan.sysctls.iter().map(|s| Row {
+        id: Cow::Borrowed("W28"),
+        by: "the pod's own namespaces".to_owned(),
+        ..row(
+            &format!("sysctl {}", s.path.replace('/', ".")),
+            s.value.clone(),
+            "--sysctl",
+        )
+    }));
     if plan.weaken != 0 {
         let off = weaken::NAMES
             .iter()
@@ -216,7 +280,7 @@ fn app_rows(plan: &Plan, app: &AppPlan, layers: usize, report: &Report) -> Vec<R
                     .map(|g| format!(" +{g}"))
                     .collect::<String>()
             ),
-            "--user, --group",
+            "--user, --group, --group-add",
         ),
         row("starts in", process.cwd.clone(), "--working-dir"),
     ];
@@ -295,9 +359,10 @@ impl Explanation {
         for section in &self.sections {
             out.push_str(&heading(&section.title));
             out.push('\n');
+            let summary = summary(&section.defences);
             let widest = section.rows.iter().map(|r| r.what.chars().count()).max();
             let left = widest.unwrap_or(0).min(28) + 2;
-            for row in &section.rows {
+            for row in section.rows.iter().chain(&summary) {
                 lines(row, left, &mut out);
             }
             out.push('\n');

@@ -1,13 +1,14 @@
 //! From a decided pod to a running one: its directory, its layers, the exec into stage1.
 
 use crate::error::{Doing, Error};
+use crate::explain::explain;
 use crate::hand_over::HandOver;
 use crate::prepare::Prepared;
 use crate::request::RunRequest;
 use crate::stage1::Stage1;
 use rkt_pod::{Locked, PodDir, Pods, dir};
 use rkt_spec::Uuid;
-use rkt_spec::plan::{Plan, Ready};
+use rkt_spec::plan::Ready;
 use rkt_store::LayerProgram;
 use rkt_sys::fd::number;
 use rustix::fs::{Mode, OFlags};
@@ -49,6 +50,8 @@ pub fn launch(
         sources,
         store,
     } = prepared;
+    let counts: Vec<usize> = images.iter().map(|i| i.image.layers.len()).collect();
+    let told = explain(&planned, None, &counts);
     let (mut plan, scope) = (planned.plan, planned.scope);
     let pod = Pods::make(&request.place.dir)?.create(uuid)?.to_prepare()?;
     if let Some(name) = &manifest.name {
@@ -78,7 +81,10 @@ pub fn launch(
         volume.source = source.as_ref().map_or(-1, |s| number(&s.fd));
     }
     plan.lock_fd = number(pod.fd()?);
-    write_plan(&pod, &plan)?;
+    write(&pod, dir::PLAN, &plan.encode())?;
+    let told = serde_json::to_vec(&told)
+        .map_err(|e| Error::new(e.to_string()).while_doing("write the explanation"))?;
+    write(&pod, dir::EXPLANATION, &told)?;
     if let Some(path) = &request.uuid_file {
         std::fs::write(path, uuid.to_string())
             .doing(|| format!("write the UUID to `{}`", path.display()))?;
@@ -115,13 +121,13 @@ fn undo(error: Error, lock: OwnedFd, uuid: Uuid) -> Error {
     }
 }
 
-fn write_plan(pod: &PodDir<dir::Prepare>, plan: &Plan) -> Result<(), Error> {
-    let doing = || "write the plan".to_owned();
+/// A file of the pod's directory, which nobody has yet.
+fn write(pod: &PodDir<dir::Prepare>, name: &str, bytes: &[u8]) -> Result<(), Error> {
+    let doing = || format!("write the file `{name}` of the pod");
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
     let mode = Mode::RUSR | Mode::WUSR;
-    let fd = rustix::fs::openat(pod.fd()?, Path::new(dir::PLAN), flags, mode).doing(doing)?;
-    let bytes = plan.encode();
-    let mut rest = bytes.as_slice();
+    let fd = rustix::fs::openat(pod.fd()?, Path::new(name), flags, mode).doing(doing)?;
+    let mut rest = bytes;
     while !rest.is_empty() {
         let n = rustix::io::write(&fd, rest).doing(doing)?;
         rest = rest.get(n..).unwrap_or(&[]);

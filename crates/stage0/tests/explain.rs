@@ -92,7 +92,7 @@ fn compare(name: &str, request: &RunRequest, images: &[ImageFacts], host: Host) 
         systemd: false,
     };
     let planned = build(request, &manifest, uuid, &[], &facts).unwrap();
-    let table = explain(&planned, &manifest, &vec![3; images.len()]).table();
+    let table = explain(&planned, Some(&manifest), &vec![3; images.len()]).table();
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/explain")
         .join(name);
@@ -127,7 +127,7 @@ fn one_app_with_walls_taken_down_on_a_poor_host() {
             limit: "67108864".to_owned(),
         },
         Isolator::CapabilitiesRetain {
-            set: vec!["CAP_CHOWN".to_owned(), "CAP_NET_ADMIN".to_owned()],
+            set: vec!["CAP_CHOWN".to_owned(), "CAP_SYS_CHROOT".to_owned()],
         },
         Isolator::NoNewPrivileges(false),
     ];

@@ -12,6 +12,7 @@ mod cat_manifest;
 mod doctor;
 mod enter;
 mod erofs_probe;
+mod explain;
 mod fetch;
 mod gc;
 mod help;
@@ -83,6 +84,12 @@ pub(crate) const VERBS: &[Verb] = &[
         &[],
         "Compare the running processes of pods with their plan",
         audit::run,
+    ),
+    verb(
+        "explain",
+        &[],
+        "Tell what was wanted of a pod and what holds it",
+        explain::run,
     ),
     verb("stop", &[], "Stop pods", stop::run),
     verb("rm", &[], "Remove stopped pods", rm::run),

@@ -115,7 +115,7 @@ fn explain_only(mut run: Run) -> Result<u8, Failure> {
         .iter()
         .map(|i| i.image.layers.len())
         .collect();
-    let explanation = explain(&prepared.planned, &prepared.manifest, &layers);
+    let explanation = explain(&prepared.planned, Some(&prepared.manifest), &layers);
     super::say(&match run.format {
         Format::Table => explanation.table(),
         format => super::json(&explanation, format)?,
