@@ -19,6 +19,8 @@ struct Shared {
     rate: AtomicU64,
     /// Bytes handed to clients.
     down: AtomicU64,
+    /// Bytes after which nothing more is handed on.
+    end: AtomicU64,
     /// Requests seen.
     requests: AtomicU64,
 }
@@ -35,6 +37,7 @@ impl Slow {
             to: to.to_owned(),
             rate: AtomicU64::new(0),
             down: AtomicU64::new(0),
+            end: AtomicU64::new(u64::MAX),
             requests: AtomicU64::new(0),
         });
         let all = shared.clone();
@@ -52,12 +55,36 @@ impl Slow {
         self.shared.rate.store(rate, Ordering::Relaxed);
     }
 
+    /// Hands on so many bytes from now on, and then nothing until [`Slow::go_on`].
+    pub fn stop_after(&self, bytes: u64) {
+        let down = self.shared.down.load(Ordering::Relaxed);
+        self.shared.end.store(down + bytes, Ordering::Relaxed);
+    }
+
+    /// Whether it hands on nothing any more.
+    pub fn has_stopped(&self) -> bool {
+        self.shared.room() == 0
+    }
+
+    /// Ends what [`Slow::stop_after`] has begun.
+    pub fn go_on(&self) {
+        self.shared.end.store(u64::MAX, Ordering::Relaxed);
+    }
+
     /// Bytes and requests since the last call.
     pub fn taken(&self) -> (u64, u64) {
         (
             self.shared.down.swap(0, Ordering::Relaxed),
             self.shared.requests.swap(0, Ordering::Relaxed),
         )
+    }
+}
+
+impl Shared {
+    /// Bytes until the end that was set.
+    fn room(&self) -> u64 {
+        let end = self.end.load(Ordering::Relaxed);
+        end.saturating_sub(self.down.load(Ordering::Relaxed))
     }
 }
 
@@ -88,6 +115,10 @@ fn serve(client: TcpStream, shared: &Arc<Shared>) {
 fn pour(mut from: TcpStream, mut to: TcpStream, shared: &Shared) {
     let mut buffer = [0; 64 << 10];
     loop {
+        if shared.room() == 0 {
+            std::thread::sleep(TICK);
+            continue;
+        }
         let rate = shared.rate.load(Ordering::Relaxed);
         let most = match rate {
             0 => buffer.len(),
@@ -95,6 +126,7 @@ fn pour(mut from: TcpStream, mut to: TcpStream, shared: &Shared) {
                 .unwrap()
                 .clamp(1, buffer.len()),
         };
+        let most = usize::try_from(shared.room()).map_or(most, |room| room.clamp(1, most));
         let Ok(n @ 1..) = from.read(&mut buffer[..most]) else {
             break;
         };

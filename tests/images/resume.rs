@@ -7,7 +7,7 @@ use rkt_tests::slow::Slow;
 use rkt_tests::tar::Entry;
 use rkt_tests::{Need, Rkt, wait_for};
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const NEEDS: [Need; 2] = [Need::Tool("skopeo"), Need::Tool("docker-registry")];
 
@@ -39,13 +39,15 @@ fn image(rkt: &Rkt, registry: &Registry) -> u64 {
     sizes.map(|l| l["size"].as_u64().unwrap()).sum()
 }
 
-/// Starts a fetch, and kills it with this signal after so long; its status.
+/// Starts a fetch, and kills it with this signal when so many bytes have come and it has begun to
+/// keep what is to be kept of them; its status.
 fn fetch_and_signal(
     rkt: &Rkt,
     name: &str,
-    after: Duration,
+    (slow, bytes): (&Slow, u64),
     signal: rustix::process::Signal,
 ) -> Option<i32> {
+    slow.stop_after(bytes);
     let mut child = rkt
         .command(&["fetch", "--quiet", name])
         .stdin(Stdio::null())
@@ -53,10 +55,23 @@ fn fetch_and_signal(
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    std::thread::sleep(after);
+    wait_for("the bytes", 30, || slow.has_stopped());
+    // Manifest and configuration are less, and nothing of them is kept.
+    if bytes > 1 << 20 {
+        wait_for("something kept", 30, || keeps(rkt));
+    }
     rkt_tests::host::signal(i32::try_from(child.id()).unwrap(), signal);
     let status = rkt_tests::command::wait(&mut child, Duration::from_secs(20));
+    slow.go_on();
     status.map(rkt_tests::command::shell_status)
+}
+
+/// Whether a part of a layer, or a whole one, is in the store.
+fn keeps(rkt: &Rkt) -> bool {
+    left(rkt).iter().any(|file| {
+        let some = std::fs::metadata(file).is_ok_and(|m| m.len() > 0);
+        some && (file.contains("/partial/") || file.contains("/layers/"))
+    })
 }
 
 /// Files of the data directory that hold anything of an image.
@@ -95,10 +110,8 @@ fn a_pull_killed_in_fifty_places_goes_on_where_it_stopped() {
     let size = image(&rkt, &registry);
     let slow = Slow::to(&registry.address);
     let name = format!("docker://{}/noise:{TAG}", slow.address);
-    slow.limit(12 << 20);
-    let begin = Instant::now();
     rkt.rkt(&["fetch", "--quiet", &name]).ok();
-    let whole = begin.elapsed();
+    let (whole, _) = slow.taken();
     let forget = || {
         rkt.rkt(&["image", "rm", &name]).ok();
         rkt.rkt(&["image", "gc"]).ok();
@@ -107,13 +120,8 @@ fn a_pull_killed_in_fifty_places_goes_on_where_it_stopped() {
     slow.taken();
     let (mut all, mut resumed) = (0, 0);
     for step in 0..50 {
-        slow.limit(12 << 20);
-        fetch_and_signal(
-            &rkt,
-            &name,
-            whole * step / 52,
-            rustix::process::Signal::KILL,
-        );
+        let bytes = whole * step / 50 + 1;
+        fetch_and_signal(&rkt, &name, (&slow, bytes), rustix::process::Signal::KILL);
         // The readers of layers see the end of their pipes.
         wait_for("the readers to end", 10, || {
             rkt.processes().iter().all(|pid| {
@@ -121,7 +129,6 @@ fn a_pull_killed_in_fifty_places_goes_on_where_it_stopped() {
                     .is_ok_and(|line| !line.contains("__layer"))
             })
         });
-        slow.limit(0);
         let told = rkt.rkt(&["fetch", &name]);
         resumed += u32::from(told.err.contains("going on after"));
         told.ok();
@@ -160,8 +167,8 @@ fn signals_end_a_pull_and_leave_what_has_come() {
     let slow = Slow::to(&registry.address);
     let name = format!("docker://{}/noise:{TAG}", slow.address);
     for (signal, status) in [(Signal::INT, 130), (Signal::TERM, 143)] {
-        slow.limit(1 << 20);
-        let ended = fetch_and_signal(&rkt, &name, Duration::from_millis(1500), signal);
+        slow.limit(4 << 20);
+        let ended = fetch_and_signal(&rkt, &name, (&slow, 3 << 20), signal);
         assert_eq!(ended, Some(status));
         assert!(
             left(&rkt).iter().any(|f| f.contains("/partial/")),
