@@ -138,7 +138,14 @@ fn gc_removes_what_has_ended_and_nothing_else() {
 fn doctor_says_what_this_host_can_give() {
     let Some(rkt) = Rkt::needs(&[]) else { return };
     let done = rkt.rkt(&["doctor"]);
-    for word in ["Landlock", "cgroup", "user namespace", "seccomp", "EROFS"] {
+    for word in [
+        "Landlock",
+        "cgroup",
+        "user namespace",
+        "seccomp",
+        "EROFS",
+        "frozen layers",
+    ] {
         assert!(
             done.out.to_lowercase().contains(&word.to_lowercase()),
             "`{word}` is missing\n{done}"

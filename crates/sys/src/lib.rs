@@ -20,3 +20,4 @@ pub mod signal;
 pub mod socket;
 pub mod tty;
 pub mod usage;
+pub mod verity;

@@ -27,6 +27,7 @@ pub(super) fn run(words: Vec<OsString>) -> Result<u8, Failure> {
     let place = existing(&asked.globals.dir);
     let mut findings = examine(place);
     findings.push(crate::cmd::erofs_probe::finding(place));
+    findings.push(crate::cmd::frozen_probe::finding(place));
     super::say(&match asked.format {
         Format::Table => table(&findings),
         Format::Json => {

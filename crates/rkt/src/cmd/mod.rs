@@ -14,6 +14,7 @@ mod enter;
 mod erofs_probe;
 mod explain;
 mod fetch;
+mod frozen_probe;
 mod gc;
 mod help;
 mod image;

@@ -49,6 +49,12 @@ pub(super) fn layer_record(store: &Path, diff: &Digest) -> Result<Option<info::L
         .doing(|| format!("read the record of layer `{diff}`"))
 }
 
+/// The record in a layer's directory, wherever that is; `None` when it cannot be read.
+pub(crate) fn record_of(dir: &Path) -> Option<LayerInfo> {
+    let bytes = read(&dir.join("info"), MAX_RECORD).ok()?;
+    info::Layer::read(&bytes).ok().map(|record| record.info())
+}
+
 pub(crate) fn chain_record(store: &Path, chain: &ChainId) -> Result<Option<info::Chain>> {
     optional(read(&chain_dir(store, chain).join("info"), MAX_RECORD))?
         .map(|bytes| info::Chain::read(&bytes))
@@ -197,18 +203,20 @@ fn remove(store: &Path, dir: &Path) -> Result<u64> {
 
 /// Makes the files that a mount of this chain stands on immutable, where the file system has the
 /// flag and the caller the privilege: not even root writes into them or unlinks them by mistake
-/// then, and a pod can rely on what it has mapped.
+/// then, and a pod can rely on what it has mapped. Where kernel and file system have fs-verity, it
+/// is put on first, and for ever: what the disk changes later is an error at the read.
 ///
 /// # Errors
 /// When a file is not there; a flag that cannot be set is none.
 pub(crate) fn freeze(store: &Path, chain: &ChainId) -> Result<()> {
     let record = chain_record(store, chain)?.ok_or_else(|| no_chain(chain))?;
-    set_immutable(
-        &open(&chain_dir(store, chain).join("index"))?,
-        Immutable::Yes,
-    );
+    let mut files = vec![open(&chain_dir(store, chain).join("index"))?];
     for diff in &record.devices {
-        set_immutable(&open_tar(store, diff)?, Immutable::Yes);
+        files.push(open_tar(store, diff)?);
+    }
+    for file in &files {
+        let _ = rkt_sys::verity::enable(file);
+        set_immutable(file, Immutable::Yes);
     }
     Ok(())
 }
@@ -232,7 +240,7 @@ pub(crate) fn thaw_all_but(store: &Path, mounted: &[ChainId]) -> Result<()> {
 }
 
 /// Takes the flag off the files of a directory of ours.
-fn thaw(dir: &Path) {
+pub(crate) fn thaw(dir: &Path) {
     for name in ["index", "tar"] {
         if let Ok(file) = open(&dir.join(name)) {
             set_immutable(&file, Immutable::No);
