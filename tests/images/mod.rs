@@ -8,6 +8,7 @@ mod hostile;
 mod policy;
 mod proxy;
 mod registries;
+mod repair;
 mod resume;
 mod safety;
 mod simple_signing;

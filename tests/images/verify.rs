@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// Two layers, the second of which means something only on the first.
-fn image() -> Image {
+pub(super) fn image() -> Image {
     let base = Image::with_probe(&[
         Entry::dir("etc"),
         Entry::file("etc/passwd", "root:x:0:0::/:/bin/sh\n"),
@@ -19,8 +19,15 @@ fn image() -> Image {
     image
 }
 
+/// The image in the store: its name and its id.
+pub(super) fn fetched(rkt: &Rkt) -> (String, String) {
+    let name = image().write(&rkt.file("layout")).reference();
+    let id = rkt.rkt(&["fetch", "--quiet", &name]).ok().trim().to_owned();
+    (name, id)
+}
+
 /// All files of the store that verify vouches for, relative to the data directory.
-fn files(data: &Path) -> Vec<PathBuf> {
+pub(super) fn files(data: &Path) -> Vec<PathBuf> {
     let mut all = Vec::new();
     for place in ["blobs", "layers", "chains"] {
         walk(&data.join(place), &mut all);
@@ -42,7 +49,7 @@ fn walk(dir: &Path, all: &mut Vec<PathBuf>) {
 }
 
 /// Flips one bit of a file that is read-only and stays so.
-fn flip(path: &Path, at: u64) {
+pub(super) fn flip(path: &Path, at: u64) {
     let file = fs::OpenOptions::new()
         .read(true)
         .write(true)
@@ -64,9 +71,7 @@ fn damage(done: &Done) -> Vec<serde_json::Value> {
 #[test]
 fn a_flipped_bit_is_found_wherever_it_is() {
     let Some(rkt) = Rkt::needs(&[]) else { return };
-    let layout = image().write(&rkt.file("layout"));
-    let name = layout.reference();
-    let id = rkt.rkt(&["fetch", "--quiet", &name]).ok().trim().to_owned();
+    let (name, id) = fetched(&rkt);
     let good = rkt.rkt(&["image", "verify"]).ok();
     assert_eq!(
         good,
@@ -113,12 +118,7 @@ fn a_flipped_bit_is_found_wherever_it_is() {
 #[test]
 fn what_is_missing_or_cut_is_found() {
     let Some(rkt) = Rkt::needs(&[]) else { return };
-    let layout = image().write(&rkt.file("layout"));
-    let id = rkt
-        .rkt(&["fetch", "--quiet", &layout.reference()])
-        .ok()
-        .trim()
-        .to_owned();
+    let (_, id) = fetched(&rkt);
     for file in files(&rkt.data()) {
         let path = rkt.data().join(&file);
         let bytes = fs::read(&path).unwrap();
@@ -143,12 +143,7 @@ fn what_is_missing_or_cut_is_found() {
 #[test]
 fn an_index_that_was_changed_with_its_record_is_found() {
     let Some(rkt) = Rkt::needs(&[]) else { return };
-    let layout = image().write(&rkt.file("layout"));
-    let id = rkt
-        .rkt(&["fetch", "--quiet", &layout.reference()])
-        .ok()
-        .trim()
-        .to_owned();
+    let (_, id) = fetched(&rkt);
     let chains = rkt.data().join("chains/sha256");
     for chain in fs::read_dir(chains).unwrap() {
         let dir = chain.unwrap().path();

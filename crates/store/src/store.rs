@@ -17,6 +17,7 @@
 //! readers and fetchers (shared) from gc (exclusive).
 
 mod gc;
+mod repair;
 mod usage;
 mod verify;
 

@@ -47,8 +47,8 @@ pub use disk::{
     chain_bytes, chains, has_chain, has_layer, layer_bytes, layers, open_tar, remove_chain,
     remove_layer, sweep,
 };
-pub(crate) use form::step_ids;
 pub use form::{Filter, Step};
+pub(crate) use form::{Form, step_ids};
 pub use writer::Writer;
 
 use crate::error::Result;

@@ -270,10 +270,10 @@ impl Sweep<'_> {
 }
 
 /// The exclusive lock; shared again when dropped.
-struct Alone<'a>(&'a Store);
+pub(super) struct Alone<'a>(&'a Store);
 
 impl<'a> Alone<'a> {
-    fn new(store: &'a Store) -> Result<Self> {
+    pub(super) fn new(store: &'a Store) -> Result<Self> {
         let lock = store
             .lock
             .as_ref()

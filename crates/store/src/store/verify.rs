@@ -10,6 +10,7 @@ use crate::error::{Doing, Result};
 use crate::image::{NameRecord, Record, id_of_hex};
 use crate::layer::{self, Checker, Damage, Step, chain_ids, told};
 use crate::options::LayerProgram;
+use crate::reference::Reference;
 use rkt_spec::Digest;
 use rkt_spec::digest::Algorithm;
 use std::collections::BTreeSet;
@@ -46,6 +47,31 @@ impl Store {
             checker: Checker::new(&self.dir, program),
             blobs: BTreeSet::new(),
         }
+    }
+
+    /// The id of an image by a name, an id or the beginning of one, though its record be damaged or
+    /// gone.
+    ///
+    /// # Errors
+    /// As [`Store::find`].
+    pub fn find_id(&self, text: &str, default_registry: &str) -> Result<Digest> {
+        let error = match self.find(text, default_registry) {
+            Ok(image) => return Ok(image.id),
+            Err(error) => error,
+        };
+        let reference = Reference::parse(text, default_registry)?.absolute()?;
+        let known = match &reference {
+            Reference::Id(prefix) | Reference::AciId(prefix) => {
+                let mut fit = self.ids()?;
+                fit.retain(|id| id.hex().starts_with(prefix.as_str()));
+                match fit.as_slice() {
+                    [one] => Some(one.clone()),
+                    _ => None,
+                }
+            }
+            other => NameRecord::read(&self.dir, &other.file_name())?.map(|name| name.image),
+        };
+        known.ok_or(error)
     }
 
     /// The ids of all images, by the names of their records alone: damaged ones too.
