@@ -179,24 +179,31 @@ fn a_kill_at_any_moment_leaves_a_whole_store() {
         rkt.rkt(words).ok();
         u64::try_from(start.elapsed().as_micros()).unwrap()
     };
-    let fetch = timed(&["fetch", "--quiet", &names[0]]);
-    let rm = timed(&["image", "rm", &names[0]]);
-    let gc = timed(&["image", "gc"]);
+    let mut times = [
+        timed(&["fetch", "--quiet", &names[0]]),
+        timed(&["image", "rm", &names[0]]),
+        timed(&["image", "gc"]),
+    ];
     let mut killed = [0; 3];
     let end = Instant::now() + Duration::from_secs(20);
     let mut round = 0;
-    while round < 60 || Instant::now() < end && round < 200 {
+    let few = |killed: &[i32; 3]| killed.iter().any(|n| *n < 3);
+    while round < 60 || (Instant::now() < end || few(&killed)) && round < 200 {
         round += 1;
         let name = &names[round % names.len()];
-        let (kind, words, time) = match round % 5 {
-            0..=2 => (0, vec!["fetch", "--quiet", name], fetch),
-            3 => (1, vec!["image", "rm", name], rm),
-            _ => (2, vec!["image", "gc", "--grace-period=0s"], gc),
+        let (kind, words) = match round % 5 {
+            0..=2 => (0, vec!["fetch", "--quiet", name]),
+            3 => (1, vec!["image", "rm", name]),
+            _ => (2, vec!["image", "gc", "--grace-period=0s"]),
         };
         let mut child = spawn(&rkt, &words);
-        std::thread::sleep(Duration::from_micros(random(time * 11 / 10)));
+        std::thread::sleep(Duration::from_micros(random(times[kind] * 11 / 10)));
         child.kill().unwrap();
-        killed[kind] += i32::from(child.wait().unwrap().code().is_none());
+        match child.wait().unwrap().code() {
+            None => killed[kind] += 1,
+            // It was faster than before, on a machine that has less to do by now.
+            Some(_) => times[kind] = times[kind] * 9 / 10 + 1,
+        }
         // The reader of layers sees its parent gone and ends by itself.
         rkt_tests::wait_for("the reader of layers", 10, || rkt.processes().is_empty());
         // Whatever is there is whole, at every moment.
