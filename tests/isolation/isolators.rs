@@ -663,3 +663,83 @@ fn a_pod_is_explained_as_it_was_started() {
         .is_one_clear_error()
         .says("no app `c`");
 }
+
+#[test]
+fn denials_are_told_with_their_rule_and_flag() {
+    let Some(rkt) = Rkt::needs(&[]) else { return };
+    let image = BUSYBOX.oci();
+    let script = "unshare -m true; for i in 1 2 3; do chroot / true; done; chmod 700 /tmp && echo fine; sleep 1000";
+    let pod = rkt.start(&[
+        &image,
+        "--name=a",
+        "--trace-denials",
+        "--exec=/bin/sh",
+        "--",
+        "-c",
+        script,
+        "---",
+        PROBE,
+        "--name=b",
+        "--",
+        "sleep",
+    ]);
+    pod.wait_for_log("a", "fine");
+    let why = || -> Value { rkt.rkt(&["why", &pod.uuid, "--format=json"]).json() };
+    rkt_tests::wait_for("the notes of the denials", 10, || {
+        why()["denials"].as_array().unwrap().len() >= 2
+    });
+    let value = why();
+    let of = |call: &str| {
+        let all = value["denials"].as_array().unwrap();
+        let one = all.iter().find(|d| d["call"] == call);
+        one.unwrap_or_else(|| panic!("no {call} in {value:#}"))
+            .clone()
+    };
+    let chroot = of("chroot");
+    assert_eq!(
+        (&chroot["times"], &chroot["error"]),
+        (&3.into(), &"EPERM".into())
+    );
+    assert!(
+        chroot["flag"].as_str().unwrap().contains("SYS_CHROOT"),
+        "{chroot}"
+    );
+    assert!(
+        of("unshare")["flag"]
+            .as_str()
+            .unwrap()
+            .contains("--userns-nested")
+    );
+    // The app was refused the same as one that is not traced, and runs behind the same walls.
+    let log = pod.logs("a");
+    assert!(log.contains("not permitted"), "{log}");
+    assert_eq!(pod.app("a").seccomp(), 2);
+    audit_is_clean(&rkt, &pod);
+    // It is entered, restarted and stopped like any other.
+    pod.enter(Some("a"), &["/bin/true"]).ok();
+    rkt.rkt(&["app", "restart", &pod.uuid, "--app=a", "--force"])
+        .ok();
+    rkt_tests::wait_for("denials of the second run", 10, || {
+        let value = why();
+        let all = value["denials"].as_array().unwrap().clone();
+        all.iter().any(|d| d["call"] == "chroot" && d["times"] == 6)
+    });
+    let table = rkt.rkt(&["why", &format!("{}:a", pod.uuid)]).ok();
+    assert!(
+        table.contains("chroot") && table.contains("--caps-retain"),
+        "{table}"
+    );
+    let untraced = rkt.rkt(&["why", &format!("{}:b", pod.uuid)]);
+    untraced
+        .ends_with(254)
+        .is_one_clear_error()
+        .says("--trace-denials");
+    pod.stop().ok();
+    assert_eq!(why()["denials"].as_array().unwrap().len(), 2);
+    rkt.rkt(&["rm", &pod.uuid]).ok();
+    refused(
+        &rkt,
+        &["--trace-denials", "--seccomp=unconfined"],
+        &["no filter"],
+    );
+}

@@ -83,8 +83,20 @@ pub struct WallsRequest<'a> {
     pub profile: Option<&'a List>,
     /// Device nodes, looked up.
     pub devices: &'a [Device],
+    /// Whether refused system calls are to be told.
+    pub denials: Denials,
     /// Where compiled filters come from.
     pub compiler: Compiler<'a>,
+}
+
+/// What becomes of refused system calls.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Denials {
+    /// The app gets its error, and nobody hears of it.
+    #[default]
+    Silent,
+    /// The supervisor notes each before the app gets its error (`--trace-denials`).
+    Told,
 }
 
 /// Where a compiled filter comes from: a cache, or the compiler itself.
@@ -109,6 +121,7 @@ impl<'a> WallsRequest<'a> {
             net: Net::None,
             profile: None,
             devices: &[],
+            denials: Denials::Silent,
             compiler: Compiler(&|special| special.compile()),
         }
     }
@@ -175,6 +188,7 @@ fn decide(request: &WallsRequest<'_>, host: &Host) -> Result<(Walls, Report), Er
             permitted: granted.permitted,
             ambient: granted.ambient,
             no_new_privs,
+            traced: kernel::traced(request, &seccomp, &mut report)?,
             seccomp,
             landlock,
             max_user_namespaces: nested,

@@ -10,6 +10,7 @@ mod floor;
 pub mod list;
 pub mod profile;
 pub mod sets;
+pub mod trace;
 mod x86_64;
 
 pub use compile::{Arch, Instruction};

@@ -12,12 +12,14 @@
 //!     name        link: the pod's name, when it has one
 //!     status      what the supervisor knows (module `status`)
 //!     logs/APP.log[.N]
+//!     denials     refused system calls of traced apps
 //!     control     the supervisor's socket
 //! DATA/pods/names/NAME -> UUID
 //! ```
 #![forbid(unsafe_code)]
 
 pub mod control;
+pub mod denials;
 pub mod dir;
 pub mod error;
 mod file;

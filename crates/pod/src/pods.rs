@@ -263,6 +263,15 @@ impl Pod {
         crate::dir::explanation(self.fd.as_fd())
     }
 
+    /// Refused system calls of its traced apps, and how many more there were; `None` when nothing
+    /// was noted.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn denials(&self) -> Result<Option<(Vec<crate::denials::Denial>, u64)>> {
+        crate::denials::read(self.fd.as_fd())
+    }
+
     /// When the pod was made: nanoseconds since 1970; `None` before there is a manifest.
     pub fn created(&self) -> Option<u64> {
         let stat = rustix::fs::statat(&self.fd, crate::dir::MANIFEST, AtFlags::SYMLINK_NOFOLLOW);

@@ -259,6 +259,9 @@ crate::record! {
         pub no_new_privs: bool,
         /// seccomp program: `sock_filter`s of 8 bytes in host order; empty is no filter.
         pub seccomp: Bytes,
+        /// The same program with a question to the supervisor in place of errors; empty unless
+        /// denials are to be told.
+        pub traced: Bytes,
         /// Whether the app lives in a Landlock domain.
         pub landlock: bool,
         /// User namespaces the app may nest (0 by default).

@@ -318,6 +318,7 @@ fn app_plan(
         net: *net,
         profile: profile.as_ref(),
         devices: &devices,
+        denials: asked.denials,
         compiler: Compiler(&compiler),
         ..WallsRequest::new(&isolators, uid)
     };

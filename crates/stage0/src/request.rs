@@ -1,6 +1,7 @@
 //! What the user typed, as data: the input of stage0. Pure.
 
 use crate::error::Error;
+use rkt_isolate::plan::Denials;
 use rkt_spec::manifest::{Isolator, Mount, Pair, Volume};
 use rkt_spec::plan::Net;
 use rkt_spec::{AppName, PodName};
@@ -142,6 +143,8 @@ pub struct AppRequest {
     pub mounts: Vec<Mount>,
     /// Isolators, at most one of a kind, limits of processes and devices apart.
     pub isolators: Vec<Isolator>,
+    /// Whether refused system calls are told (`--trace-denials`).
+    pub denials: Denials,
     /// `--seccomp=FILE`, not read yet.
     pub seccomp_file: Option<String>,
     /// `--stop-signal`, already checked.

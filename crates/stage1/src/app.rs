@@ -7,7 +7,7 @@ use crate::stdio::Given;
 use rkt_isolate::cgroup;
 use rkt_spec::plan::{AppPlan, Process};
 use rkt_stage2::autopsy::{self, Cause};
-use rkt_stage2::{Failed, Mode, Step};
+use rkt_stage2::{Failed, LISTENER, Mode, Step};
 use rkt_sys::{process, signal};
 use rustix::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -51,8 +51,13 @@ impl App {
     /// Asks the launcher for a process without waiting for it.
     pub(crate) fn ask(&self, what: What<'_>, mode: Mode, given: &Given) -> Result<Asked, Failure> {
         let doing = || format!("start a process of app `{}`", self.plan.name);
-        let (report, theirs) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
-            .doing(|| "make a pipe".into())?;
+        let told = self.tells(what) && mode == Mode::Execute;
+        let (report, theirs) = if told {
+            rkt_sys::socket::pair().doing(|| "make a socket pair".into())?
+        } else {
+            rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+                .doing(|| "make a pipe".into())?
+        };
         let [stdin, stdout, stderr] = &given.child;
         let stdio = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
         self.launcher
@@ -79,8 +84,19 @@ impl App {
     /// The app's root can stop a child of its own between its user namespace and exec, so the
     /// wait has an end, and then so has the child.
     pub(crate) fn finish(&self, starting: Starting, what: What<'_>) -> Result<Child, Failure> {
-        let word = last_word(&starting.report, Instant::now() + SETUP_DEADLINE);
-        self.outcome(starting.child, word, what)
+        let deadline = Instant::now() + SETUP_DEADLINE;
+        if !self.tells(what) {
+            let word = last_word(&starting.report, deadline);
+            return self.outcome(starting.child, word, what);
+        }
+        let (word, listener) = last_message(&starting.report, deadline);
+        let child = self.outcome(starting.child, word, what)?;
+        Ok(Child { listener, ..child })
+    }
+
+    /// Whether refused calls of this process are told; those of entered ones are not.
+    fn tells(&self, what: What<'_>) -> bool {
+        matches!(what, What::Main) && !self.plan.walls.traced.0.is_empty()
     }
 
     /// Judges what a process said before its pipe ended; `None` when it said nothing in time.
@@ -165,6 +181,21 @@ fn last_word(report: &OwnedFd, deadline: Instant) -> Option<Vec<u8>> {
         }
     }
     None
+}
+
+/// As [`last_word`], of a child that also hands over the listener of its refused calls.
+fn last_message(report: &OwnedFd, deadline: Instant) -> (Option<Vec<u8>>, Option<OwnedFd>) {
+    let mut listener = None;
+    let mut buffer = [0u8; 64];
+    while wait_readable(report, deadline) {
+        match rkt_sys::socket::recv(report, &mut buffer) {
+            Ok((0, _)) => return (Some(Vec::new()), listener),
+            Ok((1, fds)) if buffer.first() == Some(&LISTENER) => listener = fds.into_iter().next(),
+            Ok((n, _)) => return (buffer.get(..n).map(<[u8]>::to_vec), None),
+            Err(_) => return (None, None),
+        }
+    }
+    (None, None)
 }
 
 fn verdict(name: &str, process: &Process, failed: Failed, cause: Cause, text: &str) -> Failure {

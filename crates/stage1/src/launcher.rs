@@ -75,6 +75,8 @@ impl Drop for Launcher {
 pub(crate) struct Child {
     pub(crate) pid: u32,
     pub(crate) pidfd: OwnedFd,
+    /// Where its refused calls arrive, and those of what it forks.
+    pub(crate) listener: Option<OwnedFd>,
 }
 
 /// What to start.
@@ -172,7 +174,11 @@ impl Launcher {
             u32::from_le_bytes([e, f, g, h]),
         );
         match fds.into_iter().next() {
-            Some(pidfd) if errno == 0 => Ok(Child { pid, pidfd }),
+            Some(pidfd) if errno == 0 => Ok(Child {
+                pid,
+                pidfd,
+                listener: None,
+            }),
             _ => Err(io::Error::from_raw_os_error(errno)),
         }
     }
@@ -380,6 +386,7 @@ impl<'a> Body<'a> {
             } else {
                 Mode::Execute
             },
+            trace: record.is_none() && !autopsy && !self.parts.app.walls.traced.0.is_empty(),
             weaken: self.parts.weaken,
         };
         match process::clone3(process::flags::PARENT, self.parts.cgroup)? {

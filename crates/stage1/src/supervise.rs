@@ -23,6 +23,7 @@ use std::ffi::OsStr;
 use std::time::{Duration, Instant};
 
 mod again;
+mod denials;
 mod output;
 mod poll;
 
@@ -63,6 +64,9 @@ pub(crate) struct Supervisor {
     pub(crate) stopping: bool,
     exit: Option<u8>,
     answers: Vec<Answer>,
+    denials: denials::Denials,
+    /// The pod's directory.
+    dir: Option<OwnedFd>,
 }
 
 /// What became ready.
@@ -72,6 +76,7 @@ enum Source {
     Init,
     Main(usize),
     Launcher(usize),
+    Denials(usize),
     Out(usize, Stream),
     Stdin,
     ToApp(usize),
@@ -131,6 +136,8 @@ impl Supervisor {
             stopping: false,
             exit: None,
             answers: vec![],
+            denials: denials::Denials::default(),
+            dir: inherited.pod.try_clone().ok(),
         })
     }
 
@@ -182,7 +189,9 @@ impl Supervisor {
         // Nobody reads of a pod that goes with its end.
         if !self.plan.remove {
             self.save();
+            self.flush_denials();
         }
+        self.dir = None;
         (exit, message.filter(|_| self.plan.foreground))
     }
 
@@ -328,6 +337,14 @@ impl Supervisor {
             Source::Init => self.on_init_death(),
             Source::Main(n) => self.on_exit(n),
             Source::Launcher(n) => self.on_launcher_death(n),
+            Source::Denials(n) => {
+                let readable = flags.contains(PollFlags::IN);
+                if !(readable && self.on_denial(n))
+                    && let Some(child) = self.running.get_mut(n).and_then(|r| r.child.as_mut())
+                {
+                    child.listener = None;
+                }
+            }
             Source::Out(n, stream) => self.on_output(n, stream, flags),
             Source::Output(n) => {
                 if let Some(output) = self.outputs.get_mut(n) {
@@ -405,6 +422,9 @@ impl Supervisor {
 
     fn pass_deadlines(&mut self) {
         let now = Instant::now();
+        if self.denials.flush_at.is_some_and(|at| at <= now) {
+            self.flush_denials();
+        }
         for (running, app) in self.running.iter_mut().zip(&self.pod.apps) {
             if running.kill_at.is_some_and(|at| at <= now) {
                 running.kill_at = None;
@@ -414,6 +434,12 @@ impl Supervisor {
                 running.flush_at = None;
                 let _ = running.log.flush(time::now());
             }
+        }
+    }
+
+    fn flush_denials(&mut self) {
+        if let Some(dir) = &self.dir {
+            self.denials.flush(dir.as_fd());
         }
     }
 

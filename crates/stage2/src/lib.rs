@@ -17,4 +17,4 @@ mod steps;
 
 pub use report::{Failed, Step};
 pub use start::{Mode, Namespaces, Program, Start};
-pub use steps::{ROOT_WITHOUT_PIVOT, become_app};
+pub use steps::{LISTENER, ROOT_WITHOUT_PIVOT, become_app};

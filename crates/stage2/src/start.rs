@@ -115,6 +115,8 @@ pub struct Start<'a> {
     pub report: BorrowedFd<'a>,
     /// What to do at the end.
     pub mode: Mode,
+    /// Whether refused calls are asked about: `report` is a socket then, and gets the listener.
+    pub trace: bool,
     /// Defences taken away; always 0 outside test builds.
     pub weaken: u64,
 }

@@ -4,7 +4,7 @@ use crate::autopsy;
 use crate::report::{Failed, Step};
 use crate::start::{Mode, Start};
 use rkt_spec::plan::weaken;
-use rkt_sys::{cred, fd, ns, process, seccomp, signal, tty};
+use rkt_sys::{cred, fd, ns, process, seccomp, signal, socket, tty};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, Mode as FileMode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -229,14 +229,14 @@ fn last_steps(start: &Start<'_>) -> Result<std::convert::Infallible, Failed> {
             )?;
         }
         at(Step::Capabilities, cred::no_new_privs())?;
-        at(Step::Seccomp, load(filter))?;
+        at(Step::Seccomp, load(start, filter))?;
     } else {
         // Loading a filter without no_new_privs takes CAP_SYS_ADMIN, here and for the last time.
         at(
             Step::Seccomp,
             cred::capset(everything(start), everything(start), walls.ambient.0),
         )?;
-        at(Step::Seccomp, load(filter))?;
+        at(Step::Seccomp, load(start, filter))?;
         if !keep_all {
             at(
                 Step::Capabilities,
@@ -251,12 +251,18 @@ fn last_steps(start: &Start<'_>) -> Result<std::convert::Infallible, Failed> {
     })
 }
 
-fn load(filter: &[u8]) -> io::Result<()> {
+/// What a report says when it brings the listener of refused calls; no [`Step`] has this number.
+pub const LISTENER: u8 = 0xff;
+
+fn load(start: &Start<'_>, filter: &[u8]) -> io::Result<()> {
     if filter.is_empty() {
-        Ok(())
-    } else {
-        Ok(seccomp::load(filter)?)
+        return Ok(());
     }
+    if !start.trace {
+        return Ok(seccomp::load(filter)?);
+    }
+    let listener = seccomp::load_listening(&start.walls.traced.0)?;
+    socket::send(start.report, &[LISTENER], &[listener.as_fd()])
 }
 
 /// A path of the app, never through a magic link: `/proc/self/fd/N` as working directory or

@@ -46,6 +46,7 @@ pub(crate) fn plan() -> Plan {
             ambient: CapSet::EMPTY,
             no_new_privs: true,
             seccomp: Bytes(vec![0; 8]),
+            traced: Bytes(vec![]),
             landlock: true,
             max_user_namespaces: 0,
             masked: vec!["/proc/kcore".into(), "/proc/absent".into()],

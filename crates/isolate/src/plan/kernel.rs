@@ -1,7 +1,7 @@
 //! What the kernel's own walls are to be: user namespaces, seccomp, Landlock.
 
 use super::report::Report;
-use super::{Insecure, Landlock, WallsRequest};
+use super::{Denials, Insecure, Landlock, WallsRequest};
 use crate::defaults;
 use crate::defences::id;
 use crate::error::{Error, Kind};
@@ -10,6 +10,7 @@ use crate::landlock::{MIN_ABI, SCOPES_ABI};
 use crate::seccomp::list::{Effect, ListRule, Return, passes};
 use crate::seccomp::profile::FAMILIES;
 use crate::seccomp::sets::{self, Mode, NEEDED};
+use crate::seccomp::trace;
 use crate::seccomp::{self, List, Openings, Special, Within, families};
 use rkt_spec::capability::CapSet;
 use rkt_spec::codec::Bytes;
@@ -214,6 +215,34 @@ pub(super) fn filter(
         report.held(id::FAMILIES, "socket families", sockets, "seccomp", flag);
     }
     Ok(Bytes(program))
+}
+
+/// The filter that tells what it refuses; empty when nobody wants to know.
+pub(super) fn traced(
+    request: &WallsRequest<'_>,
+    filter: &Bytes,
+    report: &mut Report,
+) -> Result<Bytes, Error> {
+    const FLAG: &str = "--trace-denials";
+    if request.denials == Denials::Silent {
+        return Ok(Bytes(Vec::new()));
+    }
+    if !trace::allows(&filter.0, "sendmsg") {
+        let why = match filter.0.is_empty() {
+            true => "there is no filter that could refuse a system call",
+            false => "the list refuses `sendmsg`, by which the start tells of its filter",
+        };
+        return Err(Error::new(Kind::Request, why).with_hint(format!("leave out `{FLAG}`")));
+    }
+    let told = "noted for `rkt why`, and slower";
+    report.held(
+        id::SECCOMP,
+        "refused calls",
+        told,
+        "seccomp, user notification",
+        FLAG,
+    );
+    Ok(Bytes(trace::traced(&filter.0)))
 }
 
 /// Word of the row that tells what a list cannot open.

@@ -2,6 +2,7 @@
 
 use super::volume;
 use super::walls::{self, Cover, capabilities};
+use rkt_isolate::plan::Denials;
 use rkt_spec::manifest::{Isolator, Pair};
 use rkt_spec::plan::Net;
 use rkt_spec::{AppName, PodName, quantity, signal};
@@ -397,6 +398,13 @@ pub(crate) const FLAGS: &[Flag] = &[
     })
     .also(&["cap-remove"]),
     app("seccomp", Text("LIST"), "system calls: mode=retain|remove[,errno=NAME],CALL,.. with wildcards such as\n@docker/default-whitelist; a file with a profile in docker's JSON; or unconfined. What breaks out\nof an app stays refused by all but the last", walls::seccomp),
+    app("trace-denials", Switch, "note every refused system call for `rkt why`; makes them slower", |a, v| {
+        a.denials = match switch(v)? {
+            true => Denials::Told,
+            false => Denials::Silent,
+        };
+        Ok(())
+    }),
     app("socket-family", Text("+AF_X,-AF_Y"), "socket families beside or without UNIX, INET, INET6 and NETLINK", |a, v| {
         set_isolator(a, walls::families(v)?);
         Ok(())

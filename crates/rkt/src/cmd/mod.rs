@@ -28,6 +28,7 @@ mod stop;
 mod system;
 mod trust;
 mod version;
+mod why;
 
 use crate::failure::Failure;
 use std::ffi::OsString;
@@ -91,6 +92,12 @@ pub(crate) const VERBS: &[Verb] = &[
         &[],
         "Tell what was wanted of a pod and what holds it",
         explain::run,
+    ),
+    verb(
+        "why",
+        &[],
+        "Tell which system calls of an app were refused, and why",
+        why::run,
     ),
     verb("stop", &[], "Stop pods", stop::run),
     verb("rm", &[], "Remove stopped pods", rm::run),

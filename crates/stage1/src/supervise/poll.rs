@@ -25,6 +25,9 @@ impl Supervisor {
         for (n, (running, app)) in self.running.iter().zip(&self.pod.apps).enumerate() {
             if let Some(child) = &running.child {
                 add(Source::Main(n), child.pidfd.as_fd(), PollFlags::IN);
+                if let Some(listener) = &child.listener {
+                    add(Source::Denials(n), listener.as_fd(), PollFlags::IN);
+                }
             }
             add(
                 Source::Launcher(n),
@@ -85,7 +88,8 @@ impl Supervisor {
             .running
             .iter()
             .flat_map(|r| [r.kill_at, r.flush_at])
-            .flatten();
+            .flatten()
+            .chain(self.denials.flush_at);
         let next = apps.chain(server.next_deadline()).min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
