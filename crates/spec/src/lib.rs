@@ -12,6 +12,7 @@ pub mod error;
 pub mod image;
 pub mod manifest;
 pub mod name;
+pub mod network;
 pub mod plan;
 pub mod quantity;
 pub mod signal;
@@ -19,5 +20,5 @@ pub mod uuid;
 
 pub use digest::Digest;
 pub use error::Error;
-pub use name::{AppName, PodName, VolumeName};
+pub use name::{AppName, NetworkName, PodName, VolumeName};
 pub use uuid::Uuid;

@@ -130,6 +130,11 @@ name!(
     /// Name of a volume inside its pod: as an app name.
     VolumeName, "volume name", ac_name
 );
+name!(
+    /// Name of a network in `net.d` and of `--net`: letters, digits and inner `-_.`, 1 to 63 bytes
+    /// (CNI's rule, and safe as a file name).
+    NetworkName, "network name", pod_name
+);
 
 /// Makes an AC Name of any text: lower case, every bad byte a `-`, no `-` at the edges.
 ///

@@ -8,10 +8,11 @@ use crate::capability::CapSet;
 use crate::codec::{Bytes, Reader, Record};
 use crate::error::Error;
 use crate::name::{AppName, PodName, VolumeName};
+use crate::network::{NetworkPlan, PortPlan};
 use crate::uuid::Uuid;
 
 /// Version of the record; raised with every change of a field.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 const MAGIC: &[u8; 4] = b"RKTP";
 
 /// Ids in one slot (an app's range).
@@ -33,6 +34,10 @@ crate::record! {
         pub hostname: String,
         /// Its network.
         pub net: Net,
+        /// Networks of [`Net::Private`], in the order of their devices.
+        pub networks: Vec<NetworkPlan>,
+        /// Ports of the host that lead into the pod.
+        pub ports: Vec<PortPlan>,
         /// rkt's run-time directory, normally `/run/rkt`.
         pub run_dir: String,
         /// Cgroup below which the pod's is made, relative to each hierarchy's root, normally `rkt`.
@@ -77,6 +82,15 @@ crate::record_enum! {
         None = 0,
         /// The host's.
         Host = 1,
+        /// Its own namespace with the devices of [`Plan::networks`].
+        Private = 2,
+    }
+}
+
+impl Net {
+    /// Whether the pod has a network namespace of its own.
+    pub const fn is_own(self) -> bool {
+        !matches!(self, Self::Host)
     }
 }
 

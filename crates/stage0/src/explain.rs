@@ -159,13 +159,14 @@ fn pod_rows(plan: &Plan, report: &Report) -> Vec<Row> {
             match plan.net {
                 Net::None => "none: a namespace of its own with loopback only",
                 Net::Host => "host: the host's own",
+                Net::Private => "a namespace of its own",
             },
             "--net",
         ),
         row(
             "namespaces",
             match plan.net {
-                Net::None => {
+                Net::None | Net::Private => {
                     "pid, net, ipc, uts, user, mount: the pod's; user, mount, cgroup: each app's"
                 }
                 Net::Host => {

@@ -85,6 +85,7 @@ pub fn manifest(
             .unwrap_or_else(|| format!("rkt-{uuid}")),
         net: match request.net {
             Some(Net::Host) => "host",
+            Some(Net::Private) => "private",
             Some(Net::None) | None => "none",
         }
         .to_owned(),

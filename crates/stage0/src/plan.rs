@@ -131,18 +131,20 @@ pub fn build(
         pod_name: manifest.name.clone(),
         hostname: manifest.hostname.clone(),
         net,
+        networks: Vec::new(),
+        ports: Vec::new(),
         run_dir: text(&request.place.run_dir)?,
         cgroup_parent,
         slots: needed.max(BLOCK_SLOTS),
         hide_siblings: apps.len() > 1,
         hosts: match net {
-            Net::None => Some(Bytes(
+            Net::None | Net::Private => Some(Bytes(
                 rkt_net::files::hosts(&manifest.hostname).into_bytes(),
             )),
             Net::Host => facts.hosts.clone().map(Bytes),
         },
         resolv_conf: match net {
-            Net::None => None,
+            Net::None | Net::Private => None,
             Net::Host => facts.resolv_conf.clone().map(Bytes),
         },
         volumes: volume_plans(manifest, opened),

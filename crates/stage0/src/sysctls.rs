@@ -67,7 +67,7 @@ fn path(name: &str, net: Net) -> Result<String, Error> {
     }
     if path.starts_with("net/") {
         return match net {
-            Net::None => Ok(path),
+            Net::None | Net::Private => Ok(path),
             Net::Host => Err(Error::usage(format!(
                 "the sysctl `{shown}` would be the host's: with --net=host the pod has no network of its own"
             ))

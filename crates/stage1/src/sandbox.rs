@@ -109,7 +109,7 @@ impl Sandbox {
         let map = idmap::pod(self.base, plan.slots);
         users::write_maps(host, self.pid, &map, &map)?;
         let net = match plan.net {
-            Net::None => Some(host.namespace(self.pid, "net")?),
+            Net::None | Net::Private => Some(host.namespace(self.pid, "net")?),
             Net::Host => None,
         };
         let shared = Shared {
@@ -186,7 +186,7 @@ impl InitChild<'_> {
         let template = self.make_template()?;
         self.empty_root()?;
         let mut kinds = ns::kind::USER | ns::kind::IPC | ns::kind::UTS | ns::kind::CGROUP;
-        if self.plan.net == Net::None {
+        if self.plan.net.is_own() {
             kinds |= ns::kind::NET;
         }
         ns::unshare(kinds).doing(|| "make the pod's namespaces".into())?;
@@ -200,7 +200,7 @@ impl InitChild<'_> {
         }
         rustix::system::sethostname(self.plan.hostname.as_bytes())
             .doing(|| format!("set the host name `{}`", self.plan.hostname))?;
-        if self.plan.net == Net::None {
+        if self.plan.net.is_own() {
             rkt_net::loopback::up().doing(|| "bring up `lo`".into())?;
             let last = self.plan.slots.saturating_mul(SLOT_IDS).saturating_sub(1);
             rkt_net::sysctl::apply(self.host.proc.as_fd(), last)

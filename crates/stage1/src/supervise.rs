@@ -117,6 +117,9 @@ impl Supervisor {
         status.networks = match plan.net {
             rkt_spec::plan::Net::None => vec![],
             rkt_spec::plan::Net::Host => vec!["host".into()],
+            rkt_spec::plan::Net::Private => {
+                plan.networks.iter().map(|n| n.name.to_string()).collect()
+            }
         };
         for app in &plan.apps {
             let mut one = AppStatus::new(app.name.clone(), now);

@@ -75,6 +75,8 @@ pub(crate) fn plan() -> Plan {
         pod_name: None,
         hostname: "h".into(),
         net: Net::None,
+        networks: Vec::new(),
+        ports: Vec::new(),
         run_dir: "/run/rkt".into(),
         cgroup_parent: "rkt".into(),
         slots: 16,

@@ -133,7 +133,7 @@ pub(super) fn hidepid(plan: &Plan, _: &AppPlan) -> State {
 
 pub(super) fn network(plan: &Plan, _: &AppPlan) -> State {
     match plan.net {
-        rkt_spec::plan::Net::None => State::On,
+        rkt_spec::plan::Net::None | rkt_spec::plan::Net::Private => State::On,
         rkt_spec::plan::Net::Host => State::Less("net is the host's".to_owned()),
     }
 }

@@ -114,7 +114,7 @@ fn inert(
     explicit: CapSet,
     report: &mut Report,
 ) -> Result<(), Error> {
-    let of_pod = space == UserSpace::Pod && request.net == Net::None;
+    let of_pod = space == UserSpace::Pod && request.net.is_own();
     for (number, why, instead) in INERT {
         let one = CapSet(1 << number);
         let acts = of_pod && matches!(instead, Instead::Pod | Instead::Needless);
@@ -133,7 +133,7 @@ fn inert(
         );
         let rest = explicit.without(one);
         return Err(match instead {
-            Instead::Needless if request.net == Net::None => {
+            Instead::Needless if request.net.is_own() => {
                 report.held(id::SETS, what, "granted", *why, "--caps-retain");
                 continue;
             }
