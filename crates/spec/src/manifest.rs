@@ -8,6 +8,7 @@ use crate::image::Port;
 use crate::name::{AppName, PodName, VolumeName};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 /// What a pod is to be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,9 +35,12 @@ pub struct PodManifest {
     /// Host name of the pod.
     #[serde(default)]
     pub hostname: String,
-    /// Network: `none` or `host` (more later).
+    /// Networks as asked for: `none`, `host`, or names with their arguments.
     #[serde(default)]
     pub net: String,
+    /// Ports of the host that lead into the pod.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<ExposedPort>,
     /// Labels of the user.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub user_labels: BTreeMap<String, String>,
@@ -77,6 +81,38 @@ pub struct RuntimeImage {
     /// `os`, `arch`, `version`.
     #[serde(default)]
     pub labels: Vec<Pair>,
+}
+
+/// A port of the host that leads into the pod.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExposedPort {
+    /// Name of the image's port, or the words of the option.
+    pub name: String,
+    /// Port of the host, 1..=65535.
+    pub host_port: u16,
+    /// Address of the host; unspecified is all of that family.
+    #[serde(rename = "hostIP")]
+    pub host_ip: IpAddr,
+    /// Where it leads.
+    pub pod_port: Port,
+    /// The app whose port it is, when that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<AppName>,
+    /// How it leads there.
+    #[serde(default)]
+    pub via: Via,
+}
+
+/// How a port of the host leads into the pod.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Via {
+    /// The kernel rewrites the destination.
+    #[default]
+    Nat,
+    /// The app gets the listening socket.
+    Socket,
 }
 
 /// `name` and `value`.

@@ -145,6 +145,17 @@ impl From<rkt_isolate::Error> for Error {
     }
 }
 
+impl From<rkt_net::Refusal> for Error {
+    /// A wrong use: words that cannot be what they say.
+    fn from(refusal: rkt_net::Refusal) -> Self {
+        let error = Self::usage(refusal.to_string());
+        match refusal.remedy() {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
+    }
+}
+
 impl From<rkt_spec::Error> for Error {
     fn from(error: rkt_spec::Error) -> Self {
         Self::new(error.to_string())

@@ -5,13 +5,13 @@
 use crate::environment::{Environment, PATH, of_pod};
 use crate::error::{Doing, Error};
 use crate::isolators;
+use crate::ports;
 use crate::request::{AppRequest, RunRequest, Stdin};
 use crate::users::{self, Identity};
 use crate::volumes::{self, Fresh};
 use rkt_spec::image::{Accounts, ImageConfig};
 use rkt_spec::manifest::{App, Pair, PodManifest, RuntimeApp, RuntimeImage, Volume};
 use rkt_spec::name::sanitise;
-use rkt_spec::plan::Net;
 use rkt_spec::{AppName, Uuid, signal};
 
 /// Milliseconds from the stop signal to SIGKILL when nobody says otherwise (docker's value).
@@ -71,6 +71,7 @@ pub fn manifest(
             .doing(|| format!("prepare app `{name}`"))?;
         apps.push(one);
     }
+    let ports = ports::exposed(&request.ports, request.network().net(), &apps)?;
     Ok(PodManifest {
         ac_version: "0.8.11".to_owned(),
         ac_kind: "PodManifest".to_owned(),
@@ -83,12 +84,8 @@ pub fn manifest(
             .hostname
             .clone()
             .unwrap_or_else(|| format!("rkt-{uuid}")),
-        net: match request.net {
-            Some(Net::Host) => "host",
-            Some(Net::Private) => "private",
-            Some(Net::None) | None => "none",
-        }
-        .to_owned(),
+        net: request.network().to_string(),
+        ports,
         user_labels: Default::default(),
         user_annotations: Default::default(),
     })

@@ -6,6 +6,8 @@ use crate::devices;
 use crate::error::{Doing, Error};
 use crate::filter_cache;
 use crate::filters;
+use crate::networks;
+use crate::ports;
 use crate::request::{AppRequest, CGROUP_PARENT, InsecureOptions, RunRequest, Stdin};
 use crate::scope::SystemdScope;
 use crate::sources::{self, Source};
@@ -20,6 +22,7 @@ use rkt_isolate::seccomp::{List, Special};
 use rkt_spec::capability::CapSet;
 use rkt_spec::codec::Bytes;
 use rkt_spec::manifest::{Isolator, PodManifest, RuntimeApp, Volume, VolumeKind as Kind};
+use rkt_spec::network::NetworkPlan;
 use rkt_spec::plan::{
     AppPlan, BLOCK_SLOTS, Limit, MountPlan, Net, Plan, Process, Stdio, UserSpace, VolumeKind,
     VolumePlan,
@@ -46,6 +49,8 @@ pub struct Facts {
     pub low_port: u16,
     /// Whether rkt's own standard input is a terminal.
     pub terminal: bool,
+    /// Every network of the configuration: those of files before the built-in ones.
+    pub networks: Vec<NetworkPlan>,
     /// Whether systemd is to give the pod a scope, when no other cgroup is asked for.
     pub systemd: bool,
 }
@@ -82,10 +87,13 @@ pub fn build(
         ));
     }
     let mut notes = request.notes.clone();
-    let net = request.net.unwrap_or_else(|| {
+    let net = request.network().net();
+    if request.net.is_none() {
         notes.push("no --net was given: the pod has loopback only (--net=none)".to_owned());
-        Net::None
-    });
+    }
+    let networks = networks::chosen(request, facts)?;
+    let ports = ports::plans(&manifest.ports, &networks)?;
+    notes.extend(ports.iter().map(ports::note));
     let mut apps = Vec::with_capacity(manifest.apps.len());
     let mut reports = Vec::with_capacity(manifest.apps.len());
     for (slot, (app, asked)) in (1..).zip(manifest.apps.iter().zip(&request.apps)) {
@@ -131,8 +139,8 @@ pub fn build(
         pod_name: manifest.name.clone(),
         hostname: manifest.hostname.clone(),
         net,
-        networks: Vec::new(),
-        ports: Vec::new(),
+        networks,
+        ports,
         run_dir: text(&request.place.run_dir)?,
         cgroup_parent,
         slots: needed.max(BLOCK_SLOTS),

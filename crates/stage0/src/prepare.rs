@@ -3,6 +3,7 @@
 use crate::error::{Doing, Error};
 use crate::filters;
 use crate::merge;
+use crate::networks;
 use crate::plan::{self, Facts, Planned};
 use crate::request::RunRequest;
 use crate::resolve::{self, Resolved};
@@ -56,7 +57,7 @@ pub fn prepare(
     let manifest = merge::manifest(request, &facts, uuid)?;
     let sources = sources::open_all(&manifest)?;
     tell("merged the manifest");
-    let planned = plan::build(request, &manifest, uuid, &sources, &look(request))?;
+    let planned = plan::build(request, &manifest, uuid, &sources, &look(request)?)?;
     tell("decided the walls");
     Ok(Prepared {
         uuid,
@@ -79,13 +80,18 @@ pub fn new_uuid() -> Result<Uuid, Error> {
     Ok(Uuid::from_random(bytes))
 }
 
-fn look(request: &RunRequest) -> Facts {
-    let host_net = request.net == Some(Net::Host);
+fn look(request: &RunRequest) -> Result<Facts, Error> {
+    let net = request.network().net();
+    let host_net = net == Net::Host;
     let low_port = host_net
         .then(|| std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").ok())
         .flatten();
     let host = host::probe();
-    Facts {
+    Ok(Facts {
+        networks: match net {
+            Net::Private => networks::known()?,
+            Net::None | Net::Host => Vec::new(),
+        },
         systemd: rkt_isolate::cgroup::scope::wanted(&host.cgroups),
         host,
         hosts: host_net.then(|| read(Path::new("/etc/hosts"))).flatten(),
@@ -96,7 +102,7 @@ fn look(request: &RunRequest) -> Facts {
             .and_then(|text| text.trim().parse().ok())
             .unwrap_or(1024),
         terminal: std::io::stdin().is_terminal(),
-    }
+    })
 }
 
 /// A file of the host; `None` when it is not there, and then the image's own stays.

@@ -2,8 +2,9 @@
 
 use crate::error::Error;
 use rkt_isolate::plan::Denials;
+use rkt_net::ports::PortRequest;
+use rkt_net::request::NetRequest;
 use rkt_spec::manifest::{Isolator, Mount, Pair, Volume};
-use rkt_spec::plan::Net;
 use rkt_spec::{AppName, PodName};
 use rkt_store::mounts::Way;
 use std::path::PathBuf;
@@ -20,7 +21,9 @@ pub struct RunRequest {
     /// `--hostname`; `None` is `rkt-UUID`.
     pub hostname: Option<String>,
     /// `--net`; `None` when it was not said.
-    pub net: Option<Net>,
+    pub net: Option<NetRequest>,
+    /// `--port`, in order.
+    pub ports: Vec<PortRequest>,
     /// Where the standard descriptors lead.
     pub stdin: Stdin,
     /// Whether `rkt run` returns as soon as every app runs.
@@ -74,6 +77,7 @@ impl RunRequest {
             pod_name: None,
             hostname: None,
             net: None,
+            ports: Vec::new(),
             stdin: Stdin::Null,
             detach: false,
             remove: false,
@@ -96,6 +100,13 @@ impl RunRequest {
             weaken: 0,
             notes: Vec::new(),
         }
+    }
+}
+
+impl RunRequest {
+    /// The network: what was said, or what is there when nothing was.
+    pub fn network(&self) -> NetRequest {
+        self.net.clone().unwrap_or(NetRequest::None)
     }
 }
 

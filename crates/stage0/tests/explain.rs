@@ -6,7 +6,6 @@ use rkt_isolate::cgroup::{Controller, Layout};
 use rkt_isolate::host::{Host, ResourcePrivilege};
 use rkt_spec::image::{Accounts, ImageConfig, Port};
 use rkt_spec::manifest::{Isolator, Mount, Volume, VolumeKind};
-use rkt_spec::plan::Net;
 use rkt_spec::{AppName, PodName, Uuid, VolumeName};
 use rkt_stage0::explain::explain;
 use rkt_stage0::merge::{ImageFacts, manifest};
@@ -89,6 +88,7 @@ fn compare(name: &str, request: &RunRequest, images: &[ImageFacts], host: Host) 
         resolv_conf: None,
         low_port: 1024,
         terminal: true,
+        networks: Vec::new(),
         systemd: false,
     };
     let planned = build(request, &manifest, uuid, &[], &facts).unwrap();
@@ -148,7 +148,7 @@ fn one_app_with_walls_taken_down_on_a_poor_host() {
         gid: 0,
         owner: Default::default(),
     }];
-    request.net = Some(Net::Host);
+    request.net = Some("host".parse().unwrap());
     request.stdin = Stdin::Auto;
     request.detach = true;
     request.remove = true;

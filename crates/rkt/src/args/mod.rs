@@ -1,6 +1,7 @@
 //! Words of the command line. Nothing here touches a file or asks the kernel.
 
 pub(crate) mod limits;
+mod network;
 pub(crate) mod run;
 pub(crate) mod table;
 mod volume;

@@ -228,7 +228,6 @@ impl Scan {
 mod tests {
     use super::*;
     use rkt_spec::manifest::Isolator;
-    use rkt_spec::plan::Net;
     use rkt_stage0::request::Stdin;
 
     fn read(words: &[&str]) -> Result<Run, Failure> {
@@ -265,7 +264,7 @@ mod tests {
         ]);
         let images: Vec<_> = r.apps.iter().map(|a| a.image.as_str()).collect();
         assert_eq!(images, ["a", "b", "c"]);
-        assert_eq!(r.net, Some(Net::None));
+        assert_eq!(r.net.unwrap().to_string(), "none");
         assert!(r.remove);
         let first = r.apps.first().unwrap();
         assert_eq!(first.args.as_deref().unwrap(), ["-x", "--", "y"]);
@@ -341,8 +340,9 @@ mod tests {
             ),
             (&["a", "--set-env=A=1", "--set-env=A=2"], "set twice"),
             (&["a", "--set-env=\n=1"], "environment"),
-            (&["a", "--net=default"], "there are `none` and `host`"),
-            (&["a", "--port=80:80"], "need a network"),
+            (&["a", "--net=b,b"], "found duplicate netname \"b\""),
+            (&["a", "--net=host", "--net=b"], "does not go with others"),
+            (&["a", "-p80"], "needs NAME:[ADDRESS:]PORT"),
             (&["a", "--privileged"], "there is no --privileged"),
             (&["a", "--weaken=caps"], "weaken"),
             (&["a", "--stop-signal=SIGNONE"], "signal"),

@@ -1,10 +1,9 @@
 //! The options of `run`, one row each. The scanner and the help read this table and nothing else.
 
-use super::volume;
 use super::walls::{self, Cover, capabilities};
+use super::{network, volume};
 use rkt_isolate::plan::Denials;
 use rkt_spec::manifest::{Isolator, Pair};
-use rkt_spec::plan::Net;
 use rkt_spec::{AppName, PodName, quantity, signal};
 use rkt_stage0::request::{AppRequest, InsecureOptions, RunRequest, Stdin};
 use rkt_store::mounts::Way;
@@ -166,15 +165,15 @@ pub(crate) const FLAGS: &[Flag] = &[
         r.request.hostname = Some(hostname(v)?);
         Ok(())
     }),
-    pod("net", Text("none|host"), "network: loopback only, or the host's (default none)", |r, v| {
-        r.request.net = Some(match v {
-            "none" => Net::None,
-            "host" => Net::Host,
-            _ => return Err(format!("the network `{v}` does not exist; there are `none` and `host`")),
-        });
-        Ok(())
+    pod("net", Text("NAME[:KEY=VALUE;..],..|all|none|host"), "networks: names, all of them, loopback only, or the host's own (default none)", |r, v| {
+        network::net(&mut r.request, v)
     })
     .also(&["network"]),
+    pod("port", Text("PORT"), "open a port of the host: NAME:[ADDRESS:]PORT with a port that the image names, or\n[ADDRESS:]PORT:PORT[/udp|sctp], also of ranges; address 127.0.0.1 unless said, IPv6 in brackets;\n,via=socket hands the listening socket to the app (LISTEN_FDS)", |r, v| {
+        network::port(&mut r.request, v)
+    })
+    .also(&["publish"])
+    .short('p'),
     pod("set-env", Text("NAME=VALUE"), "environment of every app; NAME alone copies yours", |r, v| {
         let (name, value) = match v.split_once('=') {
             Some((name, value)) => (name, Some(value.to_owned())),
@@ -540,9 +539,6 @@ pub(crate) const FLAGS: &[Flag] = &[
     })
     .short('h'),
     // What people type and this version does not have.
-    no("port", Text("PORT"), "ports need a network of the pod's own, and there are only --net=none and --net=host; with --net=host an app's ports are the host's")
-        .also(&["publish"])
-        .short('p'),
     no("privileged", Switch, "there is no --privileged; grant what is missing with --caps-retain, --seccomp, --device, --userns=pod, --no-new-privs=false or a volume"),
     no("cap-add", Text("CAP"), "name the whole set with --caps-retain=CAP,.."),
     no("cap-drop", Text("CAP"), "use --caps-remove=CAP,.."),

@@ -1,0 +1,189 @@
+//! From names to networks: what a request asks for, looked up among what is configured. Pure.
+
+use crate::builtin;
+use crate::refusal::Refusal;
+use crate::request::{Arg, NetRequest};
+use rkt_spec::network::{Driver, NetworkPlan, PortWay};
+use std::net::IpAddr;
+
+/// Drivers that this version can make; a network of another one is refused.
+pub const DRIVERS: &[Driver] = &[];
+
+/// Ways of a port that this version can make; another one is refused.
+pub const WAYS: &[PortWay] = &[];
+
+/// The networks of a pod, in the order of their devices.
+///
+/// `known` has every network there is, those of files before the built-in ones.
+///
+/// # Errors
+/// `networks not found: X, Y`; an argument that a network cannot obey; a network whose driver is
+/// not there.
+pub fn networks(request: &NetRequest, known: &[NetworkPlan]) -> Result<Vec<NetworkPlan>, Refusal> {
+    let NetRequest::Private { all, named } = request else {
+        return Ok(Vec::new());
+    };
+    let find = |name: &str| known.iter().find(|k| k.name.as_str() == name);
+    let missing: Vec<&str> = named
+        .iter()
+        .map(|n| n.name.as_str())
+        .filter(|name| find(name).is_none())
+        .collect();
+    if !missing.is_empty() {
+        let there: Vec<&str> = known.iter().map(|k| k.name.as_str()).collect();
+        return Err(
+            Refusal::new(format!("networks not found: {}", missing.join(", ")))
+                .hint(format!("there are: none, host, {}", there.join(", "))),
+        );
+    }
+    let mut chosen: Vec<NetworkPlan> = Vec::new();
+    for one in named {
+        let Some(network) = find(one.name.as_str()) else {
+            continue;
+        };
+        let mut network = network.clone();
+        obey(&mut network, &one.args)?;
+        chosen.push(network);
+    }
+    if *all {
+        let rest = known
+            .iter()
+            .filter(|k| k.name.as_str() != builtin::RESTRICTED)
+            .filter(|k| named.iter().all(|n| n.name != k.name));
+        chosen.extend(rest.cloned());
+    }
+    for (at, network) in chosen.iter_mut().enumerate() {
+        network.interface = format!("eth{at}");
+        if !DRIVERS.contains(&network.driver) {
+            return Err(Refusal::new(format!(
+                "the network `{}` needs the driver {:?}, which this version does not have yet",
+                network.name, network.driver
+            ))
+            .hint("--net=none and --net=host are there"));
+        }
+    }
+    Ok(chosen)
+}
+
+/// Takes the arguments of `--net=NAME:KEY=VALUE;...` into the plan.
+fn obey(network: &mut NetworkPlan, args: &[Arg]) -> Result<(), Refusal> {
+    if network.driver == Driver::Cni {
+        let all: Vec<String> = args.iter().map(Arg::to_string).collect();
+        network.args = all.join(";");
+        return Ok(());
+    }
+    let lenient = args
+        .iter()
+        .any(|a| a.key == "IgnoreUnknown" && matches!(a.value.as_str(), "1" | "true"));
+    for arg in args {
+        match arg.key.as_str() {
+            "IP" => want(network, &arg.value)?,
+            "MAC" => network.mac = Some(arg.value.parse()?),
+            "IgnoreUnknown" => {}
+            _ if lenient => {}
+            key => {
+                return Err(Refusal::new(format!(
+                    "the network `{}` knows no argument `{key}`",
+                    network.name
+                ))
+                .hint("it knows IP=ADDRESS and MAC=ADDRESS; IgnoreUnknown=1 skips others"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn want(network: &mut NetworkPlan, text: &str) -> Result<(), Refusal> {
+    let name = network.name.clone();
+    let not = |why: &str| {
+        Refusal::new(format!(
+            "requested IP address \"{}\" is not available in network: {name} ({why})",
+            text.escape_debug()
+        ))
+    };
+    let address: IpAddr = text.parse().map_err(|_| not("it is no address"))?;
+    let subnets: Vec<String> = network.pools.iter().map(|p| p.subnet.to_string()).collect();
+    let pool = network
+        .pools
+        .iter_mut()
+        .find(|p| p.subnet.contains(address))
+        .ok_or_else(|| match subnets.is_empty() {
+            true => not("the network has no addresses of its own"),
+            false => not(&format!("its subnet is {}", subnets.join(", "))),
+        })?;
+    if pool.gateway == Some(address) {
+        return Err(not("it is the gateway's"));
+    }
+    if address < pool.first || address > pool.last {
+        let (first, last) = (pool.first, pool.last);
+        return Err(not(&format!("it gives out {first} to {last}")));
+    }
+    if pool.wanted.replace(address).is_some() {
+        return Err(not("another one of its subnet is asked for too"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::builtin::Ipv6;
+
+    fn plan(network: &str) -> Result<NetworkPlan, Refusal> {
+        let NetRequest::Private { named, .. } = network.parse().unwrap() else {
+            panic!()
+        };
+        let one = named.first().unwrap();
+        let known = builtin::networks(Ipv6::On).unwrap();
+        let found = known.iter().find(|k| k.name == one.name).unwrap();
+        let mut found = found.clone();
+        obey(&mut found, &one.args).map(|()| found)
+    }
+
+    #[test]
+    fn unknown_networks_are_named_together() {
+        let known = builtin::networks(Ipv6::Off).unwrap();
+        let request = "web,default,db".parse().unwrap();
+        let error = networks(&request, &known).unwrap_err();
+        assert_eq!(error.to_string(), "networks not found: web, db");
+        assert_eq!(
+            error.remedy(),
+            Some("there are: none, host, default, default-restricted")
+        );
+        for none in ["none", "host"] {
+            assert_eq!(networks(&none.parse().unwrap(), &known).unwrap(), []);
+        }
+    }
+
+    #[test]
+    fn an_address_is_asked_for_within_its_pool() {
+        let p = plan("default:IP=172.16.28.5;IP=fd72:6b74:0:1c::9;MAC=02:00:5e:10:00:01").unwrap();
+        let wanted: Vec<_> = p
+            .pools
+            .iter()
+            .map(|p| p.wanted.unwrap().to_string())
+            .collect();
+        assert_eq!(wanted, ["172.16.28.5", "fd72:6b74:0:1c::9"]);
+        assert_eq!(p.mac.unwrap().to_string(), "02:00:5e:10:00:01");
+        for (words, why) in [
+            ("default:IP=10.0.0.1", "its subnet is 172.16.28.0/24, fd72"),
+            ("default:IP=172.16.28.1", "the gateway's"),
+            ("default:IP=172.16.28.0", "172.16.28.1 to 172.16.28.254"),
+            ("default:IP=172.16.28.255", "172.16.28.1 to 172.16.28.254"),
+            ("default:IP=x", "no address"),
+            ("default:IP=172.16.28.5;IP=172.16.28.6", "asked for too"),
+        ] {
+            let text = plan(words).unwrap_err().to_string();
+            assert!(text.starts_with("requested IP address \""), "{text}");
+            assert!(
+                text.contains(" is not available in network: default ("),
+                "{text}"
+            );
+            assert!(text.contains(why), "{words}: {text}");
+        }
+        assert!(plan("default:MAC=01:00:00:00:00:00").is_err());
+        let text = plan("default:FOO=1").unwrap_err().to_string();
+        assert_eq!(text, "the network `default` knows no argument `FOO`");
+        assert!(plan("default:FOO=1;IgnoreUnknown=1").is_ok());
+    }
+}
