@@ -2,17 +2,20 @@
 //!
 //! Two halves. The pure one reads words and texts and decides: [`request`] (`--net`), [`ports`]
 //! (`--port`), [`choice`] (which networks with which addresses), [`builtin`], [`files`] (what a
-//! pod's `/etc/hosts` and `/etc/resolv.conf` say); stage0 uses it. [`loopback`] and [`sysctl`] act,
-//! inside the pod's own network namespace, and only stage1 uses them.
+//! pod's `/etc/hosts` and `/etc/resolv.conf` say); stage0 uses it. The rest acts, by [`netlink`] or
+//! inside the pod's own network namespace, and only stage1 and `rkt gc` use it.
 #![forbid(unsafe_code)]
 
 pub mod builtin;
 pub mod choice;
+pub mod error;
 pub mod files;
 pub mod loopback;
+pub mod netlink;
 pub mod ports;
 mod refusal;
 pub mod request;
 pub mod sysctl;
 
+pub use error::{Error, Kind};
 pub use refusal::Refusal;

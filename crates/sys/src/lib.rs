@@ -12,6 +12,7 @@ pub mod lock;
 pub mod loopdev;
 pub mod mount;
 pub mod netdev;
+pub mod netlink;
 pub mod ns;
 pub mod process;
 pub mod raw;
