@@ -48,6 +48,10 @@ pub struct Batch {
     bytes: Vec<u8>,
     /// What each message is for, for errors.
     what: Vec<String>,
+    /// Where the last message begins.
+    last: usize,
+    /// Number of the message whose answer ends the waiting of [`Socket::transact`], from 1.
+    ends: usize,
 }
 
 impl Batch {
@@ -63,11 +67,22 @@ impl Batch {
 
     /// Begins a message of `kind`; `flags` beside REQUEST and ACK; `what` is what it does.
     pub fn message(&mut self, kind: u16, flags: u16, what: impl Into<String>) -> Message<'_> {
+        self.unanswered(kind, flags | flag::ACK, what)
+    }
+
+    /// Begins a message that is answered only when it is refused: see [`Socket::transact`].
+    pub(crate) fn unanswered(
+        &mut self,
+        kind: u16,
+        flags: u16,
+        what: impl Into<String>,
+    ) -> Message<'_> {
         self.what.push(what.into());
         let start = self.bytes.len();
+        self.last = start;
         self.bytes.extend_from_slice(&[0; 4]);
         self.bytes.extend_from_slice(&kind.to_ne_bytes());
-        let flags = flags | flag::REQUEST | flag::ACK;
+        let flags = flags | flag::REQUEST;
         self.bytes.extend_from_slice(&flags.to_ne_bytes());
         let number = u32::try_from(self.what.len()).unwrap_or(u32::MAX);
         self.bytes.extend_from_slice(&number.to_ne_bytes());
@@ -78,6 +93,17 @@ impl Batch {
         };
         message.close();
         message
+    }
+}
+
+impl Batch {
+    /// Asks for an answer to the last message in any case.
+    pub(crate) fn answer_last(&mut self) {
+        self.ends = self.what.len();
+        if let Some(flags) = self.bytes.get_mut(self.last + 6..self.last + 8) {
+            let set = flags.first_chunk().map_or(0, |b| u16::from_ne_bytes(*b)) | flag::ACK;
+            flags.copy_from_slice(&set.to_ne_bytes());
+        }
     }
 }
 
@@ -235,6 +261,44 @@ impl Socket {
             None => Ok(answers),
             Some((at, error)) => {
                 Err(error.while_doing(batch.what.get(at).cloned().unwrap_or_default()))
+            }
+        }
+    }
+}
+
+impl Socket {
+    /// Sends a transaction: messages that the kernel takes together or not at all, the first of
+    /// which begins it. Waits for the answer that [`Batch::answer_last`] asked for.
+    ///
+    /// # Errors
+    /// The first refusal, with what that message was for.
+    pub(crate) fn transact(&self, batch: &Batch) -> Result<(), Error> {
+        socket::send(self.fd(), &batch.bytes)?;
+        let mut first: Option<(usize, Error)> = None;
+        let mut buffer = vec![0u8; ANSWER];
+        let mut ended = false;
+        while !ended {
+            let n = socket::receive(self.fd(), &mut buffer)?;
+            for message in Messages::new(buffer.get(..n).unwrap_or(&[])) {
+                let message = message?;
+                if message.kind != ERROR {
+                    continue;
+                }
+                let number = message.number as usize;
+                if let Err(error) = verdict(&message)
+                    && first.as_ref().is_none_or(|(at, _)| number < *at)
+                {
+                    first = Some((number, error));
+                }
+                // A word about the beginning is about all of it, and the only one.
+                ended |= number == batch.ends || number == 1;
+            }
+        }
+        match first {
+            None => Ok(()),
+            Some((at, error)) => {
+                let what = batch.what.get(at.saturating_sub(1)).cloned();
+                Err(error.while_doing(what.unwrap_or_default()))
             }
         }
     }

@@ -265,6 +265,20 @@ impl Prefix {
         }
     }
 
+    /// The last address of the network: the host's bits set.
+    pub fn last(&self) -> IpAddr {
+        match self.network() {
+            IpAddr::V4(a) => {
+                let host = u32::MAX.checked_shr(self.length.into()).unwrap_or(0);
+                IpAddr::V4((u32::from(a) | host).into())
+            }
+            IpAddr::V6(a) => {
+                let host = u128::MAX.checked_shr(self.length.into()).unwrap_or(0);
+                IpAddr::V6((u128::from(a) | host).into())
+            }
+        }
+    }
+
     /// The network itself: the host's bits cleared.
     pub fn network(&self) -> IpAddr {
         match self.address {
@@ -393,6 +407,7 @@ mod tests {
         let p: Prefix = "172.16.28.5/24".parse().unwrap();
         assert_eq!(p.network().to_string(), "172.16.28.0");
         assert!(p.contains("172.16.28.255".parse().unwrap()));
+        assert_eq!(p.last().to_string(), "172.16.28.255");
         assert!(!p.contains("172.16.29.0".parse().unwrap()));
         assert!(!p.contains("::1".parse().unwrap()));
         let all: Prefix = "0.0.0.0/0".parse().unwrap();
@@ -401,6 +416,10 @@ mod tests {
         assert!(six.contains("fd00::ffff".parse().unwrap()));
         assert!(!six.contains("fd00:0:0:1::".parse().unwrap()));
         assert_eq!(six.network().to_string(), "fd00::");
+        assert_eq!(six.last().to_string(), "fd00::ffff:ffff:ffff:ffff");
+        assert_eq!(all.last().to_string(), "255.255.255.255");
+        let one: Prefix = "10.0.0.1/32".parse().unwrap();
+        assert_eq!(one.last(), one.address);
         for bad in ["1.2.3.4/33", "::/129", "1.2.3.4", "x/8", "1.2.3.4/-1"] {
             assert!(bad.parse::<Prefix>().is_err(), "{bad}");
         }

@@ -22,3 +22,4 @@ pub mod socket;
 pub mod tty;
 pub mod usage;
 pub mod verity;
+pub mod xtables;
