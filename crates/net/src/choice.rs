@@ -3,14 +3,62 @@
 use crate::builtin;
 use crate::refusal::Refusal;
 use crate::request::{Arg, NetRequest};
+use crate::resolv::Resolver;
 use rkt_spec::network::{Driver, NetworkPlan, PortWay};
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 /// Drivers that this version can make; a network of another one is refused.
 pub const DRIVERS: &[Driver] = &[];
 
 /// Ways of a port that this version can make; another one is refused.
 pub const WAYS: &[PortWay] = &[];
+
+/// A network that there is, and what is known of it beside its plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Network {
+    /// How a pod joins it; the interface is not chosen yet.
+    pub plan: NetworkPlan,
+    /// What its file says of name servers.
+    pub dns: Resolver,
+    /// Where it is configured.
+    pub origin: Origin,
+    /// Names of the plugins that its file asks for, in order.
+    pub plugins: Vec<String>,
+    /// Why rkt's own drivers would not do exactly what its file says; empty when they do.
+    pub why: Vec<String>,
+}
+
+/// Where a network is configured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// In rkt.
+    BuiltIn,
+    /// In a file of `net.d`.
+    File(PathBuf),
+}
+
+impl Network {
+    /// One that is there without a file.
+    pub fn built_in(plan: NetworkPlan) -> Self {
+        Self {
+            plan,
+            dns: Resolver::default(),
+            origin: Origin::BuiltIn,
+            plugins: Vec::new(),
+            why: Vec::new(),
+        }
+    }
+
+    /// Whether it leads anywhere beyond itself, as far as that is known before plugins ran.
+    pub fn leads_out(&self) -> bool {
+        let all = |route: &rkt_spec::network::Route| route.to.length == 0;
+        match self.plan.driver {
+            Driver::Cni | Driver::Pasta => true,
+            Driver::Bridge | Driver::Ptp | Driver::Macvlan => self.plan.routes.iter().any(all),
+        }
+    }
+}
 
 /// The networks of a pod, in the order of their devices.
 ///
@@ -19,40 +67,40 @@ pub const WAYS: &[PortWay] = &[];
 /// # Errors
 /// `networks not found: X, Y`; an argument that a network cannot obey; a network whose driver is
 /// not there.
-pub fn networks(request: &NetRequest, known: &[NetworkPlan]) -> Result<Vec<NetworkPlan>, Refusal> {
+pub fn networks(request: &NetRequest, known: &[Network]) -> Result<Vec<Network>, Refusal> {
     let NetRequest::Private { all, named } = request else {
         return Ok(Vec::new());
     };
-    let find = |name: &str| known.iter().find(|k| k.name.as_str() == name);
+    let find = |name: &str| known.iter().find(|k| k.plan.name.as_str() == name);
     let missing: Vec<&str> = named
         .iter()
         .map(|n| n.name.as_str())
         .filter(|name| find(name).is_none())
         .collect();
     if !missing.is_empty() {
-        let there: Vec<&str> = known.iter().map(|k| k.name.as_str()).collect();
+        let there: Vec<&str> = known.iter().map(|k| k.plan.name.as_str()).collect();
         return Err(
             Refusal::new(format!("networks not found: {}", missing.join(", ")))
                 .hint(format!("there are: none, host, {}", there.join(", "))),
         );
     }
-    let mut chosen: Vec<NetworkPlan> = Vec::new();
+    let mut chosen: Vec<Network> = Vec::new();
     for one in named {
         let Some(network) = find(one.name.as_str()) else {
             continue;
         };
         let mut network = network.clone();
-        obey(&mut network, &one.args)?;
+        obey(&mut network.plan, &one.args)?;
         chosen.push(network);
     }
     if *all {
         let rest = known
             .iter()
-            .filter(|k| k.name.as_str() != builtin::RESTRICTED)
-            .filter(|k| named.iter().all(|n| n.name != k.name));
+            .filter(|k| k.plan.name.as_str() != builtin::RESTRICTED || k.origin != Origin::BuiltIn)
+            .filter(|k| named.iter().all(|n| n.name != k.plan.name));
         chosen.extend(rest.cloned());
     }
-    for (at, network) in chosen.iter_mut().enumerate() {
+    for (at, Network { plan: network, .. }) in chosen.iter_mut().enumerate() {
         network.interface = format!("eth{at}");
         if !DRIVERS.contains(&network.driver) {
             return Err(Refusal::new(format!(
@@ -129,6 +177,11 @@ mod tests {
     use super::*;
     use crate::builtin::Ipv6;
 
+    fn known() -> Vec<Network> {
+        let plans = builtin::networks(Ipv6::Off).unwrap();
+        plans.into_iter().map(Network::built_in).collect()
+    }
+
     fn plan(network: &str) -> Result<NetworkPlan, Refusal> {
         let NetRequest::Private { named, .. } = network.parse().unwrap() else {
             panic!()
@@ -142,7 +195,7 @@ mod tests {
 
     #[test]
     fn unknown_networks_are_named_together() {
-        let known = builtin::networks(Ipv6::Off).unwrap();
+        let known = known();
         let request = "web,default,db".parse().unwrap();
         let error = networks(&request, &known).unwrap_err();
         assert_eq!(error.to_string(), "networks not found: web, db");
@@ -151,7 +204,7 @@ mod tests {
             Some("there are: none, host, default, default-restricted")
         );
         for none in ["none", "host"] {
-            assert_eq!(networks(&none.parse().unwrap(), &known).unwrap(), []);
+            assert!(networks(&none.parse().unwrap(), &known).unwrap().is_empty());
         }
     }
 

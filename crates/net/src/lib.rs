@@ -1,13 +1,16 @@
 //! Wires: the network of a pod.
 //!
 //! Two halves. The pure one reads words and texts and decides: [`request`] (`--net`), [`ports`]
-//! (`--port`), [`choice`] (which networks with which addresses), [`builtin`], [`files`] (what a
-//! pod's `/etc/hosts` and `/etc/resolv.conf` say); stage0 uses it. The rest acts, by [`netlink`] or
-//! inside the pod's own network namespace, and only stage1 and `rkt gc` use it.
+//! (`--port`), [`choice`] (which networks with which addresses), [`builtin`], `config` (files of
+//! `net.d`), [`files`] and [`resolv`] (what a pod's `/etc/hosts` and `/etc/resolv.conf` say); stage0
+//! uses it. The rest acts, by [`netlink`] or inside the pod's own network namespace, and only stage1
+//! and `rkt gc` use it.
 #![forbid(unsafe_code)]
 
 pub mod builtin;
 pub mod choice;
+#[cfg(feature = "config")]
+pub mod config;
 pub mod error;
 pub mod files;
 pub mod localnet;
@@ -17,6 +20,7 @@ pub mod nft;
 pub mod ports;
 mod refusal;
 pub mod request;
+pub mod resolv;
 pub mod sysctl;
 
 pub use error::{Error, Kind};

@@ -54,7 +54,13 @@ impl Failure {
         self
     }
 
-    fn outside_run(error: rkt_stage0::Error) -> Self {
+    /// Why it stopped, outermost first.
+    pub(crate) fn causes(&self) -> &[String] {
+        &self.because
+    }
+
+    /// For verbs other than `run`.
+    pub(crate) fn outside_run(error: rkt_stage0::Error) -> Self {
         let status = match error.signal() {
             Some(_) => error.status(),
             None => USAGE,

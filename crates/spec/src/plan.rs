@@ -48,6 +48,8 @@ crate::record! {
         pub hide_siblings: bool,
         /// Content of each app's /etc/hosts; `None` leaves the image's.
         pub hosts: Option<Bytes>,
+        /// Whether an image's own /etc/hosts stays, when it is not empty.
+        pub keep_hosts: bool,
         /// Content of each app's /etc/resolv.conf; `None` leaves the image's.
         pub resolv_conf: Option<Bytes>,
         /// Volumes, named by index in the apps' mounts.

@@ -1,5 +1,7 @@
 //! `--explain`: the plan as rows that a person can read, each with the flag that changes it.
 
+mod network;
+
 use crate::plan::Planned;
 use rkt_isolate::defences::{DEFENCES, Defence};
 use rkt_isolate::plan::Report;
@@ -78,7 +80,7 @@ pub struct Explanation {
 pub fn explain(planned: &Planned, manifest: Option<&PodManifest>, layers: &[usize]) -> Explanation {
     let mut sections = vec![Section {
         title: "pod".to_owned(),
-        rows: pod_rows(&planned.plan, &planned.pod_report),
+        rows: pod_rows(planned),
         defences: Vec::new(),
     }];
     for ((app, report), layers) in planned.plan.apps.iter().zip(&planned.reports).zip(layers) {
@@ -149,20 +151,15 @@ fn report_rows(report: &Report) -> impl Iterator<Item = Row> {
     })
 }
 
-fn pod_rows(plan: &Plan, report: &Report) -> Vec<Row> {
+fn pod_rows(planned: &Planned) -> Vec<Row> {
+    let plan = &planned.plan;
     let name = plan.pod_name.as_ref().map_or("none", |n| n.as_str());
     let mut rows = vec![
         row("name", name, "--pod-name"),
         row("host name", plan.hostname.clone(), "--hostname"),
-        row(
-            "network",
-            match plan.net {
-                Net::None => "none: a namespace of its own with loopback only",
-                Net::Host => "host: the host's own",
-                Net::Private => "a namespace of its own",
-            },
-            "--net",
-        ),
+    ];
+    rows.extend(network::rows(planned));
+    rows.extend([
         row(
             "namespaces",
             match plan.net {
@@ -212,7 +209,7 @@ fn pod_rows(plan: &Plan, report: &Report) -> Vec<Row> {
             },
             "--rm",
         ),
-    ];
+    ]);
     rows.extend(plan.sysctls.iter().map(|s| Row {
         id: Cow::Borrowed("W28"),
         by: "the pod's own namespaces".to_owned(),
@@ -229,7 +226,7 @@ fn pod_rows(plan: &Plan, report: &Report) -> Vec<Row> {
         let names: Vec<&str> = off.map(|(name, _)| *name).collect();
         rows.push(row("defences taken away", names.join(" "), "--weaken"));
     }
-    rows.extend(report_rows(report));
+    rows.extend(report_rows(&planned.pod_report));
     rows.extend(plan.volumes.iter().map(volume_row));
     rows
 }

@@ -6,6 +6,7 @@ use crate::devices;
 use crate::error::{Doing, Error};
 use crate::filter_cache;
 use crate::filters;
+use crate::names;
 use crate::networks;
 use crate::ports;
 use crate::request::{AppRequest, CGROUP_PARENT, InsecureOptions, RunRequest, Stdin};
@@ -19,10 +20,10 @@ use rkt_isolate::plan::{
     Compiler, Insecure, Landlock, OVERRULED, Report, Scope, WallsRequest, limits, walls,
 };
 use rkt_isolate::seccomp::{List, Special};
+use rkt_net::choice::Network;
 use rkt_spec::capability::CapSet;
 use rkt_spec::codec::Bytes;
 use rkt_spec::manifest::{Isolator, PodManifest, RuntimeApp, Volume, VolumeKind as Kind};
-use rkt_spec::network::NetworkPlan;
 use rkt_spec::plan::{
     AppPlan, BLOCK_SLOTS, Limit, MountPlan, Net, Plan, Process, Stdio, UserSpace, VolumeKind,
     VolumePlan,
@@ -41,16 +42,16 @@ pub const VOLUME_MODE: u32 = 0o755;
 pub struct Facts {
     /// What walls can stand here.
     pub host: Host,
-    /// The host's `/etc/hosts`, for `--net=host`.
+    /// The host's `/etc/hosts`, where it may be wanted.
     pub hosts: Option<Vec<u8>>,
-    /// The host's `/etc/resolv.conf`, for `--net=host`.
+    /// The host's `/etc/resolv.conf`, where it may be wanted.
     pub resolv_conf: Option<Vec<u8>>,
     /// Lowest port that needs no privilege, for `--net=host`.
     pub low_port: u16,
     /// Whether rkt's own standard input is a terminal.
     pub terminal: bool,
     /// Every network of the configuration: those of files before the built-in ones.
-    pub networks: Vec<NetworkPlan>,
+    pub networks: Vec<Network>,
     /// Whether systemd is to give the pod a scope, when no other cgroup is asked for.
     pub systemd: bool,
 }
@@ -64,6 +65,8 @@ pub struct Planned {
     pub reports: Vec<Report>,
     /// The same for the pod's own limits.
     pub pod_report: Report,
+    /// The networks of the plan, with what is known of them beside it.
+    pub networks: Vec<Network>,
     /// Things to say once before the start.
     pub notes: Vec<String>,
     /// The scope that the supervisor has to ask systemd for.
@@ -92,7 +95,9 @@ pub fn build(
         notes.push("no --net was given: the pod has loopback only (--net=none)".to_owned());
     }
     let networks = networks::chosen(request, facts)?;
+    let names = names::decide(request, &manifest.hostname, &networks, facts);
     let ports = ports::plans(&manifest.ports, &networks)?;
+    notes.extend(names.notes);
     notes.extend(ports.iter().map(ports::note));
     let mut apps = Vec::with_capacity(manifest.apps.len());
     let mut reports = Vec::with_capacity(manifest.apps.len());
@@ -139,22 +144,15 @@ pub fn build(
         pod_name: manifest.name.clone(),
         hostname: manifest.hostname.clone(),
         net,
-        networks,
+        networks: networks.iter().map(|n| n.plan.clone()).collect(),
         ports,
         run_dir: text(&request.place.run_dir)?,
         cgroup_parent,
         slots: needed.max(BLOCK_SLOTS),
         hide_siblings: apps.len() > 1,
-        hosts: match net {
-            Net::None | Net::Private => Some(Bytes(
-                rkt_net::files::hosts(&manifest.hostname).into_bytes(),
-            )),
-            Net::Host => facts.hosts.clone().map(Bytes),
-        },
-        resolv_conf: match net {
-            Net::None | Net::Private => None,
-            Net::Host => facts.resolv_conf.clone().map(Bytes),
-        },
+        hosts: names.hosts,
+        keep_hosts: names.keep_hosts,
+        resolv_conf: names.resolv_conf,
         volumes: volume_plans(manifest, opened),
         sysctls,
         apps,
@@ -170,6 +168,7 @@ pub fn build(
         plan,
         reports,
         pod_report,
+        networks,
         notes,
         scope,
     })

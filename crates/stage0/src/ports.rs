@@ -3,12 +3,12 @@
 //! Refuses two that would be the same port of the host, with the original's text.
 
 use crate::error::Error;
-use rkt_net::choice::WAYS;
+use rkt_net::choice::{Network, WAYS};
 use rkt_net::ports::{PortRequest, Range, Target};
 use rkt_spec::AppName;
 use rkt_spec::image::Port;
 use rkt_spec::manifest::{ExposedPort, RuntimeApp, Via};
-use rkt_spec::network::{Driver, NetworkPlan, PortPlan, PortWay, Protocol};
+use rkt_spec::network::{Driver, PortPlan, PortWay, Protocol};
 use rkt_spec::plan::Net;
 use std::net::{IpAddr, SocketAddr};
 
@@ -180,10 +180,7 @@ fn conflict(a: &ExposedPort, b: &ExposedPort) -> bool {
 ///
 /// # Errors
 /// When a way is not there, or no network of the pod has an address of a port's family.
-pub(crate) fn plans(
-    ports: &[ExposedPort],
-    networks: &[NetworkPlan],
-) -> Result<Vec<PortPlan>, Error> {
+pub(crate) fn plans(ports: &[ExposedPort], networks: &[Network]) -> Result<Vec<PortPlan>, Error> {
     ports
         .iter()
         .map(|port| {
@@ -193,7 +190,7 @@ pub(crate) fn plans(
         .collect()
 }
 
-fn plan(port: &ExposedPort, networks: &[NetworkPlan]) -> Result<PortPlan, Error> {
+fn plan(port: &ExposedPort, networks: &[Network]) -> Result<PortPlan, Error> {
     let way = match port.via {
         Via::Nat => PortWay::Nat,
         Via::Socket => PortWay::Socket,
@@ -209,7 +206,7 @@ fn plan(port: &ExposedPort, networks: &[NetworkPlan]) -> Result<PortPlan, Error>
     }
     let family = |p: IpAddr| p.is_ipv4() == port.host_ip.is_ipv4();
     // What addresses a plugin gives is not known before it gave them.
-    let reaches = |n: &NetworkPlan| {
+    let reaches = |Network { plan: n, .. }: &Network| {
         matches!(n.driver, Driver::Cni | Driver::Pasta)
             || n.pools.iter().any(|p| family(p.subnet.address))
     };
@@ -240,19 +237,25 @@ fn told(port: &ExposedPort) -> String {
     format!("{host}/{}", port.pod_port.protocol)
 }
 
-/// The line about a port at the start.
-pub(crate) fn note(port: &PortPlan) -> String {
+/// The end on the host: `127.0.0.1:8080/tcp`.
+pub(crate) fn host_end(port: &PortPlan) -> String {
     let host = SocketAddr::new(port.host, port.host_port);
-    let protocol = port.protocol.as_str();
+    format!("{host}/{}", port.protocol.as_str())
+}
+
+/// The end in the pod.
+pub(crate) fn pod_end(port: &PortPlan) -> String {
     let of = match &port.app {
         Some(app) => format!("app `{app}`"),
         None => "the pod".to_owned(),
     };
     match port.way {
-        PortWay::Nat => format!(
-            "port {host}/{protocol} leads to port {} of {of}",
-            port.pod_port
-        ),
-        PortWay::Socket => format!("port {host}/{protocol} is a socket of {of}"),
+        PortWay::Nat => format!("leads to port {} of {of}", port.pod_port),
+        PortWay::Socket => format!("is a socket of {of}"),
     }
+}
+
+/// The line about a port at the start.
+pub(crate) fn note(port: &PortPlan) -> String {
+    format!("port {} {}", host_end(port), pod_end(port))
 }

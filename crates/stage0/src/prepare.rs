@@ -9,6 +9,8 @@ use crate::request::RunRequest;
 use crate::resolve::{self, Resolved};
 use crate::sources::{self, Source};
 use rkt_isolate::host;
+use rkt_net::files::Hosts;
+use rkt_net::resolv::{Mode, Resolver};
 use rkt_spec::Uuid;
 use rkt_spec::manifest::PodManifest;
 use rkt_spec::plan::Net;
@@ -18,6 +20,9 @@ use std::path::Path;
 
 /// The host's `hosts` and `resolv.conf` are taken up to this size, bytes.
 const MAX_HOST_FILE: u64 = 1 << 20;
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+/// What systemd-resolved itself asks.
+const RESOLVED: &str = "/run/systemd/resolve/resolv.conf";
 
 /// A pod that is decided and not yet made.
 #[derive(Debug)]
@@ -86,23 +91,40 @@ fn look(request: &RunRequest) -> Result<Facts, Error> {
     let low_port = host_net
         .then(|| std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").ok())
         .flatten();
+    let hosts = match request.hosts {
+        Hosts::Host => true,
+        Hosts::Image => host_net,
+        Hosts::Entries(_) => false,
+    };
     let host = host::probe();
     Ok(Facts {
         networks: match net {
-            Net::Private => networks::known()?,
+            Net::Private => networks::known(&request.configs)?,
             Net::None | Net::Host => Vec::new(),
         },
         systemd: rkt_isolate::cgroup::scope::wanted(&host.cgroups),
         host,
-        hosts: host_net.then(|| read(Path::new("/etc/hosts"))).flatten(),
-        resolv_conf: host_net
-            .then(|| read(Path::new("/etc/resolv.conf")))
-            .flatten(),
+        hosts: hosts.then(|| read(Path::new("/etc/hosts"))).flatten(),
+        resolv_conf: match request.dns.mode {
+            Mode::Host => read(Path::new(RESOLV_CONF)),
+            Mode::Network if host_net => read(Path::new(RESOLV_CONF)),
+            Mode::Network if net == Net::Private => name_servers(),
+            Mode::Network | Mode::Image => None,
+        },
         low_port: low_port
             .and_then(|text| text.trim().parse().ok())
             .unwrap_or(1024),
         terminal: std::io::stdin().is_terminal(),
     })
+}
+
+/// The host's file, or that of systemd-resolved behind it: its own listens on the host's loopback.
+fn name_servers() -> Option<Vec<u8>> {
+    let own = read(Path::new(RESOLV_CONF))?;
+    match Resolver::of_host(&own).0.nameservers.is_empty() {
+        true => read(Path::new(RESOLVED)).or(Some(own)),
+        false => Some(own),
+    }
 }
 
 /// A file of the host; `None` when it is not there, and then the image's own stays.

@@ -2,8 +2,10 @@
 
 use crate::error::Error;
 use rkt_isolate::plan::Denials;
+use rkt_net::files::Hosts;
 use rkt_net::ports::PortRequest;
 use rkt_net::request::NetRequest;
+use rkt_net::resolv::Dns;
 use rkt_spec::manifest::{Isolator, Mount, Pair, Volume};
 use rkt_spec::{AppName, PodName};
 use rkt_store::mounts::Way;
@@ -24,6 +26,12 @@ pub struct RunRequest {
     pub net: Option<NetRequest>,
     /// `--port`, in order.
     pub ports: Vec<PortRequest>,
+    /// `--dns` and its like.
+    pub dns: Dns,
+    /// `--hosts-entry`.
+    pub hosts: Hosts,
+    /// Directories of the configuration; networks of a later one override those of an earlier one.
+    pub configs: Vec<PathBuf>,
     /// Where the standard descriptors lead.
     pub stdin: Stdin,
     /// Whether `rkt run` returns as soon as every app runs.
@@ -78,6 +86,9 @@ impl RunRequest {
             hostname: None,
             net: None,
             ports: Vec::new(),
+            dns: Dns::default(),
+            hosts: Hosts::default(),
+            configs: Vec::new(),
             stdin: Stdin::Null,
             detach: false,
             remove: false,

@@ -82,6 +82,7 @@ pub(crate) fn plan() -> Plan {
         slots: 16,
         hide_siblings: true,
         hosts: None,
+        keep_hosts: false,
         resolv_conf: None,
         sysctls: vec![],
         volumes: vec![VolumePlan {

@@ -19,6 +19,11 @@ pub(super) fn port(request: &mut RunRequest, value: &str) -> Result<(), Refusal>
     Ok(())
 }
 
+/// `--dns` and its like.
+pub(super) fn dns(read: Result<(), rkt_net::Refusal>) -> Result<(), Refusal> {
+    read.map_err(said)
+}
+
 /// An option's refusal has no line for a hint.
 fn said(refusal: rkt_net::Refusal) -> Refusal {
     match refusal.remedy() {

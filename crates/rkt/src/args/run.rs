@@ -342,6 +342,13 @@ mod tests {
             (&["a", "--set-env=\n=1"], "environment"),
             (&["a", "--net=b,b"], "found duplicate netname \"b\""),
             (&["a", "--net=host", "--net=b"], "does not go with others"),
+            (
+                &["a", "--dns=host", "--dns-search=x"],
+                "no other --dns options allowed",
+            ),
+            (&["a", "--dns=one.one"], "no address of a name server"),
+            (&["a", "--hosts-entry=db"], "needs ADDRESS=NAME"),
+            (&["a", "--add-host=db"], "needs NAME:ADDRESS"),
             (&["a", "-p80"], "needs NAME:[ADDRESS:]PORT"),
             (&["a", "--privileged"], "there is no --privileged"),
             (&["a", "--weaken=caps"], "weaken"),

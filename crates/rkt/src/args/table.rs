@@ -174,6 +174,17 @@ pub(crate) const FLAGS: &[Flag] = &[
     })
     .also(&["publish"])
     .short('p'),
+    pod("dns", Text("ADDRESS,..|host|none"), "name servers; the host's file as it is; or the image's (default: those of the networks)", |r, v| {
+        network::dns(r.request.dns.servers(v))
+    }),
+    pod("dns-search", Text("DOMAIN,.."), "domains to search names in", |r, v| network::dns(r.request.dns.search(v))),
+    pod("dns-opt", Text("OPTION,.."), "options of the resolver, such as ndots:2", |r, v| network::dns(r.request.dns.options(v)))
+        .also(&["dns-option"]),
+    pod("dns-domain", Text("DOMAIN"), "domain of the pod", |r, v| network::dns(r.request.dns.domain(v))),
+    pod("hosts-entry", Text("ADDRESS=NAME,..|host"), "lines of /etc/hosts, or the host's file as it is", |r, v| {
+        network::dns(r.request.hosts.entry(v))
+    }),
+    pod("add-host", Text("NAME:ADDRESS"), "", |r, v| network::dns(r.request.hosts.add_host(v))),
     pod("set-env", Text("NAME=VALUE"), "environment of every app; NAME alone copies yours", |r, v| {
         let (name, value) = match v.split_once('=') {
             Some((name, value)) => (name, Some(value.to_owned())),
@@ -544,9 +555,6 @@ pub(crate) const FLAGS: &[Flag] = &[
     no("cap-drop", Text("CAP"), "use --caps-remove=CAP,.."),
     no("security-opt", Text("OPTION"), "use --no-new-privs, --landlock, --seccomp=FILE and --unmask"),
     no("restart", Text("POLICY"), "restarts do not exist yet; let systemd restart `rkt run`"),
-    no("dns", Text("IP"), "DNS options need a network of the pod's own, and there are only --net=none and --net=host"),
-    no("dns-search", Text("DOMAIN"), "DNS options need a network of the pod's own, and there are only --net=none and --net=host"),
-    no("hosts-entry", Text("ENTRY"), "own lines of /etc/hosts do not exist yet").also(&["add-host"]),
     no("pod-manifest", Text("FILE"), "pod manifests are not read yet; name the images on the command line"),
     no("private-users", Switch, "every app has a user namespace of its own; there is nothing to switch on"),
     no("init", Switch, "every pod has an init already"),

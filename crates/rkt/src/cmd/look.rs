@@ -6,6 +6,8 @@ use crate::view::pods::{AppRow, PodRow};
 use rkt_pod::{AppState, AppStatus, Kind, Pod, PodStatus, Pods, State};
 use rkt_spec::Uuid;
 use rkt_spec::manifest::{PodManifest, RuntimeApp};
+use rkt_spec::network::Route;
+use rkt_spec::plan::Plan;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -114,6 +116,9 @@ pub(super) fn row(pod: &Pod, names: &BTreeMap<Uuid, String>) -> (PodRow, Option<
         exit_code: said.and_then(|s| s.exit_code),
         reason: said.map_or_else(String::new, |s| s.reason.clone()),
         networks: said.map_or_else(Vec::new, |s| s.networks.clone()),
+        wired: Vec::new(),
+        routes: routes(pod),
+        ports: Vec::new(),
         apps: Vec::new(),
         user_labels: BTreeMap::new(),
         user_annotations: BTreeMap::new(),
@@ -123,8 +128,9 @@ pub(super) fn row(pod: &Pod, names: &BTreeMap<Uuid, String>) -> (PodRow, Option<
     }
     if let Some(manifest) = manifest {
         if row.networks.is_empty() && !manifest.net.is_empty() {
-            row.networks.push(manifest.net);
+            row.networks = manifest.net.split(',').map(str::to_owned).collect();
         }
+        row.ports = manifest.ports;
         row.apps = manifest
             .apps
             .iter()
@@ -134,6 +140,17 @@ pub(super) fn row(pod: &Pod, names: &BTreeMap<Uuid, String>) -> (PodRow, Option<
         row.user_annotations = manifest.user_annotations;
     }
     (row, bad_manifest.or(bad_status))
+}
+
+/// The routes that were planned, by device; none when there is no plan to read.
+fn routes(pod: &Pod) -> Vec<(String, Vec<Route>)> {
+    let plan = pod.plan().ok().flatten();
+    let plan = plan.and_then(|bytes| Plan::decode(&bytes).ok());
+    let networks = plan.map(|plan| plan.networks).unwrap_or_default();
+    networks
+        .into_iter()
+        .map(|n| (n.interface, n.routes))
+        .collect()
 }
 
 fn app_row(app: &RuntimeApp, status: Option<&PodStatus>, pod: State) -> AppRow {

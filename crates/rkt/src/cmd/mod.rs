@@ -21,6 +21,7 @@ mod image;
 mod list;
 mod logs;
 mod look;
+mod network;
 mod rm;
 mod run;
 mod status;
@@ -127,6 +128,12 @@ pub(crate) const VERBS: &[Verb] = &[
         system::run,
     ),
     verb(
+        "network",
+        &[],
+        "List, check, create and remove networks",
+        network::run,
+    ),
+    verb(
         "trust",
         &[],
         "Say whose signatures on App Container Images count",
@@ -216,11 +223,14 @@ pub(crate) fn dispatch(argv: Vec<OsString>) -> Result<u8, Failure> {
 }
 
 /// The words for a verb that stood at `at`: its prefix, what stood before it, what stood behind.
-/// `app`, `image` and `system` have verbs of their own, which come before any option.
+/// `app`, `image`, `network` and `system` have verbs of their own, which come before any option.
 fn reorder(verb: &Verb, mut argv: Vec<OsString>, at: usize) -> Vec<OsString> {
     let mut behind = argv.split_off(at).into_iter().skip(1).peekable();
     let mut words: Vec<OsString> = verb.prefix.iter().map(OsString::from).collect();
-    if matches!(verb.name, "app" | "auth" | "image" | "system" | "trust") {
+    if matches!(
+        verb.name,
+        "app" | "auth" | "image" | "network" | "system" | "trust"
+    ) {
         words.extend(behind.next_if(|word| !word.to_string_lossy().starts_with('-')));
     }
     words.extend(argv);

@@ -28,6 +28,7 @@ pub(super) fn run(words: Vec<OsString>) -> Result<u8, Failure> {
     run.request.caller_env = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
+    run.request.configs = run.configs.dirs();
     if run.explain {
         return explain_only(run);
     }

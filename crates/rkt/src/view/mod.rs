@@ -2,5 +2,6 @@
 
 pub(crate) mod audit;
 pub(crate) mod escape;
+pub(crate) mod networks;
 pub(crate) mod pods;
 pub(crate) mod time;

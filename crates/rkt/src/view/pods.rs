@@ -1,10 +1,13 @@
 //! Pods as a table, as lines of `name=value`, and as JSON.
 
 use super::escape;
+use super::networks;
 use super::time;
 use crate::columns;
 use rkt_pod::{AppState, State};
 use rkt_spec::Uuid;
+use rkt_spec::manifest::ExposedPort;
+use rkt_spec::network::{Route, Wired};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -35,6 +38,12 @@ pub(crate) struct PodRow {
     pub(crate) reason: String,
     /// Names of its networks.
     pub(crate) networks: Vec<String>,
+    /// Its devices and addresses there.
+    pub(crate) wired: Vec<Wired>,
+    /// Its routes, by device.
+    pub(crate) routes: Vec<(String, Vec<Route>)>,
+    /// Ports of the host that lead into it.
+    pub(crate) ports: Vec<ExposedPort>,
     /// Its apps.
     pub(crate) apps: Vec<AppRow>,
     /// Labels of the user.
@@ -113,7 +122,11 @@ pub(crate) fn table(pods: &[PodRow], how: Table) -> String {
             when(pod.created),
             when(pod.started),
         ];
-        let mut pod_cells = Some((first, pod.networks.join(", "), pod.name.clone()));
+        let mut pod_cells = Some((
+            first,
+            networks::words(&pod.networks, &pod.wired).join(", "),
+            pod.name.clone(),
+        ));
         let none = unknown_app();
         let apps = if pod.apps.is_empty() {
             std::slice::from_ref(&none)
@@ -181,7 +194,8 @@ pub(crate) fn lines(pod: &PodRow) -> String {
     }
     let ran = pod.state == State::Running || pod.state.has_exited();
     if ran {
-        line("networks", &pod.networks.join(","));
+        let words = networks::words(&pod.networks, &pod.wired);
+        line("networks", &words.join(","));
         if let Some(pid) = pod.pid {
             line("pid", &pid.to_string());
         }
@@ -201,6 +215,10 @@ pub(crate) fn lines(pod: &PodRow) -> String {
     }
     if let Some(name) = &pod.name {
         line("name", name);
+    }
+    if !pod.ports.is_empty() {
+        let ports: Vec<String> = pod.ports.iter().map(networks::port).collect();
+        line("ports", &ports.join(","));
     }
     if !pod.reason.is_empty() {
         line("reason", &pod.reason);
@@ -225,11 +243,13 @@ pub(crate) fn value(pod: &PodRow) -> Value {
             map.insert(key.to_owned(), value);
         }
     };
-    let networks = pod.networks.iter().map(|n| json!({ "netName": n }));
     let names: Vec<_> = pod.apps.iter().map(|a| a.name.as_str()).collect();
     set("name", Some(json!(pod.uuid.to_string())));
     set("state", Some(json!(pod.state.as_str())));
-    set("networks", some_list(networks.collect()));
+    let joined = networks::joined(&pod.networks, &pod.wired, &pod.routes);
+    set("networks", (!pod.networks.is_empty()).then_some(joined));
+    let ports = pod.ports.iter().map(networks::port_value);
+    set("ports", some_list(ports.collect()));
     set("app_names", Some(json!(names)));
     set("apps", Some(pod.apps.iter().map(app_value).collect()));
     set("created_at", pod.created.map(|ns| json!(ns / SECOND)));
@@ -314,6 +334,9 @@ mod tests {
             exit_code: None,
             reason: String::new(),
             networks: vec!["none".to_owned()],
+            wired: Vec::new(),
+            routes: Vec::new(),
+            ports: Vec::new(),
             apps: vec![app("web"), app("log")],
             user_labels: BTreeMap::new(),
             user_annotations: BTreeMap::new(),

@@ -331,6 +331,11 @@ fn files(maker: &Maker<'_>) -> Vec<(&'static str, Vec<u8>)> {
         .collect()
 }
 
+/// Whether the image has more than an empty file there (many have one to mount on).
+fn has_content(place: &OwnedFd) -> rustix::io::Result<bool> {
+    Ok(rustix::fs::fstat(place)?.st_size > 0)
+}
+
 /// Mounts the generated files, read-only, from a file system of their own.
 pub(super) fn mount_files(maker: &Maker<'_>, tree: &Tree<'_>) -> Result<(), Failure> {
     for (name, content) in files(maker) {
@@ -358,6 +363,9 @@ pub(super) fn mount_files(maker: &Maker<'_>, tree: &Tree<'_>) -> Result<(), Fail
         )
         .doing(doing)?;
         let place = tree.place(&target, Kind::File).doing(doing)?;
+        if name == "hosts" && maker.plan.keep_hosts && has_content(&place).doing(doing)? {
+            continue;
+        }
         tree.put(copy, place).doing(doing)?;
     }
     Ok(())

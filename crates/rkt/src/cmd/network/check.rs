@@ -1,0 +1,146 @@
+//! `rkt network check`: whether each network could be joined on this host, and if not, why.
+
+use crate::args::{Format, Globals};
+use crate::failure::{Failure, printable};
+use clap::Args;
+use rkt_net::builtin::Ipv6;
+use rkt_net::choice::{DRIVERS, Network, Origin};
+use rkt_spec::network::Driver;
+use rkt_stage0::networks::ipv6;
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// Exit status when a network could not be joined.
+const PROBLEMS: u8 = 1;
+
+#[derive(Debug, Args)]
+pub(super) struct Check {
+    /// Names of networks; all without any
+    #[arg(value_name = "NETWORK")]
+    names: Vec<String>,
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    #[command(flatten)]
+    globals: Globals,
+}
+
+/// What was found out about one network or file.
+struct Verdict {
+    name: String,
+    /// Its file; empty when there is none.
+    file: String,
+    problems: Vec<String>,
+}
+
+pub(super) fn run(asked: &Check) -> Result<u8, Failure> {
+    let found = super::find(&asked.globals)?;
+    for name in &asked.names {
+        if found.named(name).is_none() {
+            return Err(
+                Failure::usage(format!("check the network `{}`", printable(name)))
+                    .because(super::missing(name, &found)),
+            );
+        }
+    }
+    let wanted = |n: &&Network| {
+        asked.names.is_empty() || asked.names.iter().any(|name| name == n.plan.name.as_str())
+    };
+    let mut verdicts: Vec<Verdict> = found
+        .networks
+        .iter()
+        .filter(wanted)
+        .map(|n| verdict(n, &found.networks))
+        .collect();
+    if asked.names.is_empty() {
+        verdicts.extend(found.broken.iter().map(|(path, failure)| Verdict {
+            name: String::new(),
+            file: path.display().to_string(),
+            problems: vec![failure.causes().join(": ")],
+        }));
+    }
+    let bad = verdicts.iter().any(|v| !v.problems.is_empty());
+    crate::cmd::say(&match asked.format {
+        Format::Table => verdicts.iter().map(lines).collect(),
+        format => {
+            let values: Vec<Value> = verdicts.iter().map(value).collect();
+            crate::cmd::json(&values, format)?
+        }
+    });
+    Ok(if bad { PROBLEMS } else { 0 })
+}
+
+fn lines(verdict: &Verdict) -> String {
+    let what = match verdict.name.is_empty() {
+        true => &verdict.file,
+        false => &verdict.name,
+    };
+    let what = printable(what);
+    match verdict.problems.is_empty() {
+        true => format!("{what}: ok\n"),
+        false => verdict
+            .problems
+            .iter()
+            .map(|p| format!("{what}: {}\n", printable(p)))
+            .collect(),
+    }
+}
+
+fn value(verdict: &Verdict) -> Value {
+    json!({
+        "name": verdict.name,
+        "file": verdict.file,
+        "ok": verdict.problems.is_empty(),
+        "problems": verdict.problems,
+    })
+}
+
+fn verdict(network: &Network, all: &[Network]) -> Verdict {
+    let plan = &network.plan;
+    let mut problems = Vec::new();
+    if !DRIVERS.contains(&plan.driver) {
+        problems.push("this version does not have its driver yet".to_owned());
+    }
+    match plan.driver {
+        Driver::Bridge => problems.extend(bridge(&plan.device)),
+        Driver::Macvlan if !device(&plan.device).exists() => {
+            problems.push(format!("the host has no device `{}`", plan.device));
+        }
+        Driver::Macvlan | Driver::Ptp | Driver::Cni | Driver::Pasta => {}
+    }
+    if ipv6() == Ipv6::Off && plan.pools.iter().any(|p| p.subnet.address.is_ipv6()) {
+        problems.push("it has addresses of IPv6, which is disabled on this host".to_owned());
+    }
+    for other in all.iter().filter(|o| o.plan.name != plan.name) {
+        let meets = |a: &rkt_spec::network::Pool| {
+            let meets = |b: &rkt_spec::network::Pool| {
+                a.subnet.contains(b.subnet.network()) || b.subnet.contains(a.subnet.network())
+            };
+            other.plan.pools.iter().any(meets)
+        };
+        if let Some(pool) = plan.pools.iter().find(|p| meets(p)) {
+            problems.push(format!(
+                "its subnet `{}` overlaps with the network `{}`",
+                pool.subnet, other.plan.name
+            ));
+        }
+    }
+    Verdict {
+        name: plan.name.to_string(),
+        file: match &network.origin {
+            Origin::File(path) => path.display().to_string(),
+            Origin::BuiltIn => String::new(),
+        },
+        problems,
+    }
+}
+
+fn device(name: &str) -> std::path::PathBuf {
+    Path::new("/sys/class/net").join(name)
+}
+
+fn bridge(name: &str) -> Option<String> {
+    let device = device(name);
+    (device.exists() && !device.join("bridge").exists())
+        .then(|| format!("the device `{name}` of the host is no bridge"))
+}
