@@ -10,5 +10,6 @@ mod cve;
 mod images;
 mod isolation;
 mod life;
+mod net;
 mod pods;
 mod promises;

@@ -17,6 +17,7 @@ pub mod host;
 pub mod images;
 pub mod layout;
 pub mod need;
+pub mod netns;
 pub mod pod;
 pub mod proxy;
 pub mod registry;
@@ -28,6 +29,7 @@ pub mod web;
 
 pub use command::Done;
 pub use need::Need;
+pub use netns::Netns;
 pub use pod::Pod;
 pub use rkt::Rkt;
 

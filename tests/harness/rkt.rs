@@ -2,6 +2,7 @@
 
 use crate::command::{self, Done};
 use crate::need::{self, Need};
+use crate::netns::Netns;
 use crate::pod::Pod;
 use crate::{eyes, host};
 use std::ffi::OsStr;
@@ -25,6 +26,8 @@ pub struct Rkt {
     pub cgroup: String,
     /// Keeps the mount namespace: ends when its stdin does, so also when the test is killed.
     holder: Child,
+    /// Its own network; without one its pods get none but what a test asks for by name.
+    net: Option<Netns>,
 }
 
 impl Rkt {
@@ -34,6 +37,22 @@ impl Rkt {
         let mut all = vec![Need::Root, Need::Binary];
         all.extend_from_slice(needs);
         need::all(&all).then(|| Self::with(need::binary().unwrap()))
+    }
+
+    /// As [`Rkt::needs`], in a network namespace of its own: pods of it may have networks. `ip` is
+    /// needed too.
+    pub fn networked(needs: &[Need]) -> Option<Self> {
+        let mut all = vec![Need::Tool("ip")];
+        all.extend_from_slice(needs);
+        let mut rkt = Self::needs(&all)?;
+        rkt.net = Some(Netns::new());
+        Some(rkt)
+    }
+
+    /// The network that it is in; panics when that is the host's.
+    #[track_caller]
+    pub fn net(&self) -> &Netns {
+        self.net.as_ref().expect("made by `networked`")
     }
 
     /// With another binary.
@@ -68,6 +87,7 @@ impl Rkt {
             top,
             cgroup: words,
             holder,
+            net: None,
         }
     }
 
@@ -97,25 +117,34 @@ impl Rkt {
         self.top.join("run")
     }
 
-    /// A command that runs in this rkt's mount namespace.
+    /// A command that runs in this rkt's namespaces.
     pub fn inside(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("nsenter");
         command
             .arg(format!("--mount=/proc/{}/ns/mnt", self.holder.id()))
+            .args(self.net.as_ref().map(|n| format!("--net={}", n.path())))
             .arg("--")
             .arg(program);
         command.env_remove("NOTIFY_SOCKET").env("NO_COLOR", "1");
         command
     }
 
-    /// `rkt WORDS` with the private places.
+    /// `rkt WORDS` with the private places. A pod that is run in the host's network, by a test that
+    /// says nothing of networks, gets none.
     pub fn command<S: AsRef<OsStr>>(&self, words: &[S]) -> Command {
         let mut command = self.inside(&self.binary);
         command
             .arg(format!("--dir={}", self.data().display()))
             .arg(format!("--run-dir={}", self.run_dir().display()))
-            .arg(format!("--cgroup-parent={}", self.cgroup))
-            .args(words);
+            .arg(format!("--cgroup-parent={}", self.cgroup));
+        let mut rest = words.iter().map(AsRef::as_ref);
+        if let Some(verb) = rest.next() {
+            command.arg(verb);
+            if verb == "run" && self.net.is_none() && !asks_for_network(words) {
+                command.arg("--net=none");
+            }
+        }
+        command.args(rest);
         command
     }
 
@@ -131,12 +160,13 @@ impl Rkt {
         command::run(self.command(words), Some(stdin))
     }
 
-    /// `rkt run --rm` in the foreground, without a network.
+    /// `rkt run --rm` in the foreground, without a network unless one is asked for.
     #[track_caller]
     pub fn run<S: AsRef<OsStr>>(&self, words: &[S]) -> Done {
-        let mut all: Vec<&OsStr> = ["run", "--rm", "--quiet", "--net=none"]
-            .map(OsStr::new)
-            .into();
+        let mut all: Vec<&OsStr> = ["run", "--rm", "--quiet"].map(OsStr::new).into();
+        if !asks_for_network(words) {
+            all.push(OsStr::new("--net=none"));
+        }
         all.extend(words.iter().map(AsRef::as_ref));
         self.rkt(&all)
     }
@@ -147,10 +177,7 @@ impl Rkt {
         let file = self.top.join(format!("uuid-{}", unique()));
         let save = format!("--uuid-file-save={}", file.display());
         let mut all: Vec<&OsStr> = ["run", "--detach", "--quiet", &save].map(OsStr::new).into();
-        if !words
-            .iter()
-            .any(|w| w.as_ref().to_string_lossy().starts_with("--net"))
-        {
+        if !asks_for_network(words) {
             all.push(OsStr::new("--net=none"));
         }
         all.extend(words.iter().map(AsRef::as_ref));
@@ -295,6 +322,12 @@ impl Drop for Rkt {
             remove(&self.top);
         }
     }
+}
+
+/// Whether a word is `--net`, or `--network`, with or without its value.
+fn asks_for_network<S: AsRef<OsStr>>(words: &[S]) -> bool {
+    let asks = |w: &S| w.as_ref().as_encoded_bytes().starts_with(b"--net");
+    words.iter().any(asks)
 }
 
 /// Removes what test programs left that were killed: their name has the pid.

@@ -285,7 +285,9 @@ fn old_spellings_are_understood() {
 
 #[test]
 fn no_net_is_none_and_is_said_in_one_line() {
-    let Some(rkt) = Rkt::needs(&[]) else { return };
+    let Some(rkt) = Rkt::networked(&[]) else {
+        return;
+    };
     let done = rkt
         .rkt(&["run", "--rm", PROBE, "--", "list", "/sys/class/net"])
         .ends_with(0);

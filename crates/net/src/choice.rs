@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 /// Drivers that this version can make; a network of another one is refused.
-pub const DRIVERS: &[Driver] = &[];
+pub const DRIVERS: &[Driver] = &[Driver::Ptp, Driver::Bridge, Driver::Macvlan];
 
 /// Ways of a port that this version can make; another one is refused.
 pub const WAYS: &[PortWay] = &[];

@@ -3,16 +3,19 @@
 //! Two halves. The pure one reads words and texts and decides: [`request`] (`--net`), [`ports`]
 //! (`--port`), [`choice`] (which networks with which addresses), [`builtin`], `config` (files of
 //! `net.d`), [`files`] and [`resolv`] (what a pod's `/etc/hosts` and `/etc/resolv.conf` say); stage0
-//! uses it. The rest acts, by [`netlink`] or inside the pod's own network namespace, and only stage1
-//! and `rkt gc` use it.
+//! uses it. The rest acts: [`wire`] makes a pod's networks and ends them, by messages ([`netlink`]);
+//! only stage1 and `rkt gc` use it.
 #![forbid(unsafe_code)]
 
+pub mod address;
 pub mod builtin;
 pub mod choice;
 #[cfg(feature = "config")]
 pub mod config;
 pub mod error;
 pub mod files;
+pub mod ipam;
+pub mod link;
 pub mod localnet;
 pub mod loopback;
 pub mod netlink;
@@ -21,7 +24,9 @@ pub mod ports;
 mod refusal;
 pub mod request;
 pub mod resolv;
+pub mod route;
 pub mod sysctl;
+pub mod wire;
 
 pub use error::{Error, Kind};
 pub use refusal::Refusal;

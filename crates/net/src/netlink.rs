@@ -183,8 +183,6 @@ impl Message<'_> {
 pub struct Answer {
     /// Its kind.
     pub kind: u16,
-    /// Number of the message it answers, from 0.
-    pub to: usize,
     /// All behind the header.
     pub body: Vec<u8>,
 }
@@ -224,45 +222,53 @@ impl Socket {
     /// # Errors
     /// The first refusal, with what that message was for; what came after it was tried too.
     pub fn run(&self, batch: &Batch) -> Result<Vec<Answer>, Error> {
-        let mut answers = Vec::new();
+        let each: Result<Vec<_>, Error> = self.each(batch)?.into_iter().collect();
+        Ok(each?.into_iter().flatten().collect())
+    }
+
+    /// As [`Socket::run`], with what became of each message.
+    ///
+    /// # Errors
+    /// When the kernel cannot be talked to.
+    pub fn each(&self, batch: &Batch) -> Result<Vec<Result<Vec<Answer>, Error>>, Error> {
+        let mut all: Vec<Result<Vec<Answer>, Error>> =
+            batch.what.iter().map(|_| Ok(vec![])).collect();
         if batch.is_empty() {
-            return Ok(answers);
+            return Ok(all);
         }
         socket::send(self.fd(), &batch.bytes)?;
-        let mut first: Option<(usize, Error)> = None;
-        let mut left = batch.what.len();
+        let mut left = all.len();
         let mut buffer = vec![0u8; ANSWER];
         while left > 0 {
             let n = socket::receive(self.fd(), &mut buffer)?;
             for message in Messages::new(buffer.get(..n).unwrap_or(&[])) {
                 let message = message?;
-                let Some(to) = (message.number as usize).checked_sub(1) else {
+                let Some(at) = (message.number as usize).checked_sub(1) else {
+                    continue;
+                };
+                let (Some(one), Some(what)) = (all.get_mut(at), batch.what.get(at)) else {
                     continue;
                 };
                 match message.kind {
                     ERROR => {
-                        left = left.saturating_sub(1);
-                        if let Err(error) = verdict(&message)
-                            && first.as_ref().is_none_or(|(at, _)| to < *at)
-                        {
-                            first = Some((to, error));
+                        left -= 1;
+                        if let Err(error) = verdict(&message) {
+                            *one = Err(error.while_doing(what.clone()));
                         }
                     }
-                    DONE => left = left.saturating_sub(1),
-                    kind => answers.push(Answer {
-                        kind,
-                        to,
-                        body: message.body.to_vec(),
-                    }),
+                    DONE => left -= 1,
+                    kind => {
+                        if let Ok(answers) = one {
+                            answers.push(Answer {
+                                kind,
+                                body: message.body.to_vec(),
+                            });
+                        }
+                    }
                 }
             }
         }
-        match first {
-            None => Ok(answers),
-            Some((at, error)) => {
-                Err(error.while_doing(batch.what.get(at).cloned().unwrap_or_default()))
-            }
-        }
+        Ok(all)
     }
 }
 

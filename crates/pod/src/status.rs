@@ -6,11 +6,12 @@
 use crate::error::{Doing, Error, Kind};
 use crate::{Result, file};
 use rkt_spec::codec::{Reader, Record};
+use rkt_spec::network::Wired;
 use rkt_spec::{AppName, PodName};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Version of the record; raised with every change of a field.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 const MAGIC: &[u8; 4] = b"RKTS";
 const FILE: &str = "status";
 /// Longest record that is read, bytes.
@@ -100,6 +101,8 @@ rkt_spec::record! {
         pub reason: String,
         /// Networks as the original lists them, such as `host`.
         pub networks: Vec<String>,
+        /// The networks it has joined, with its devices and addresses there.
+        pub wired: Vec<Wired>,
         /// Its apps, in start order.
         pub apps: Vec<AppStatus>,
     }
@@ -141,6 +144,7 @@ impl PodStatus {
             exit_code: None,
             reason: String::new(),
             networks: Vec::new(),
+            wired: Vec::new(),
             apps: Vec::new(),
         }
     }

@@ -116,6 +116,19 @@ impl From<rkt_pod::Error> for Failure {
     }
 }
 
+impl From<rkt_net::Error> for Failure {
+    /// For verbs other than `run`.
+    fn from(error: rkt_net::Error) -> Self {
+        Self {
+            status: USAGE,
+            doing: error.doing().to_owned(),
+            because: error.because().map(str::to_owned).collect(),
+            hint: error.hint().map(str::to_owned),
+            signal: None,
+        }
+    }
+}
+
 impl From<rkt_isolate::Error> for Failure {
     /// For verbs other than `run`.
     fn from(error: rkt_isolate::Error) -> Self {

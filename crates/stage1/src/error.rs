@@ -127,6 +127,17 @@ impl From<rkt_isolate::Error> for Failure {
     }
 }
 
+impl From<rkt_net::Error> for Failure {
+    fn from(error: rkt_net::Error) -> Self {
+        Self {
+            exit: EXIT_RKT,
+            doing: error.doing().to_owned(),
+            because: error.because().map(str::to_owned).collect(),
+            hint: error.hint().unwrap_or_default().to_owned(),
+        }
+    }
+}
+
 impl From<rkt_pod::Error> for Failure {
     fn from(error: rkt_pod::Error) -> Self {
         Self {

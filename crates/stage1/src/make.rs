@@ -13,6 +13,8 @@ use crate::users::{Holder, Mapped};
 use rkt_isolate::blocks::{self, Block};
 use rkt_isolate::cgroup::{self, Controller, Layout, Version};
 use rkt_isolate::{idmap, landlock};
+use rkt_net::wire::{Site, Wires};
+use rkt_spec::network::Wired;
 use rkt_spec::plan::{AppPlan, Knob, Limit, Plan, UserSpace, weaken};
 use rkt_sys::{process, signal};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -43,6 +45,9 @@ pub(crate) struct Pod {
     shared: Option<Shared>,
     /// A mount namespace that is not needed any more; closing it waits for a grace period.
     spent: Option<OwnedFd>,
+    wires: Wires,
+    /// What became of the plan's networks.
+    pub(crate) wired: Vec<Wired>,
     pub(crate) apps: Vec<App>,
 }
 
@@ -79,11 +84,22 @@ impl Pod {
             users.push(holder.map(|h| h.mapped(host, &map, &map)).transpose()?);
         }
         let makings = make_roots(host, plan, sandbox, inherited, &users, &groups, &layout)?;
-        let (shared, template) = sandbox.shared(host, plan)?;
-        let shared = &*self.shared.insert(shared);
-        let template = &*self.spent.insert(template);
+        let made = sandbox.shared(host, plan)?;
+        let shared = &*self.shared.insert(made.shared);
+        let template = &*self.spent.insert(made.template);
         for making in &makings {
             making.share(shared, template)?;
+        }
+        // While the roots are made.
+        if let (Some(netns), Some(wire)) = (&shared.net, &made.wire) {
+            let site = Site {
+                uuid: plan.uuid,
+                run_dir: Path::new(&plan.run_dir),
+                proc: host.proc.as_fd(),
+                netns: netns.as_fd(),
+                pod: wire,
+            };
+            self.wired = self.wires.make(&site, &plan.networks)?;
         }
         let abi = rkt_sys::landlock::abi().unwrap_or(0);
         let rest = makings.into_iter().zip(users).zip(groups).zip(launchers);
@@ -147,12 +163,14 @@ impl Pod {
         while process::wait_any().is_some() {}
         self.sandbox = None;
         self.shared = None;
-        match self.cgroups.take() {
+        let unwired = self.wires.end().map_err(Failure::from);
+        let removed = match self.cgroups.take() {
             Some(mut cgroups) => cgroups
                 .remove(Duration::from_secs(2))
                 .doing(|| "remove the pod's cgroups".into()),
             None => Ok(()),
-        }
+        };
+        unwired.and(removed)
     }
 }
 

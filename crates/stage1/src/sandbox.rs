@@ -9,8 +9,10 @@ use crate::host::{Host, MAKE_DEADLINE, wait_readable};
 use crate::users;
 use rkt_isolate::defaults::OOM_SCORE_ADJ_INIT;
 use rkt_isolate::idmap;
+use rkt_net::netlink::Socket;
 use rkt_spec::plan::{AppPlan, INIT_ID, Net, Plan, SLOT_IDS, Setting, UserSpace, weaken};
 use rkt_sys::mount::{self, NewFs, attr};
+use rkt_sys::netlink::Family;
 use rkt_sys::process::{self, CStrings, Cloned, flags};
 use rkt_sys::{cred, fd, ns, signal, socket};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -48,6 +50,18 @@ pub(crate) struct Shared {
     pub(crate) uts: OwnedFd,
     /// The pod's ids, for apps that live there.
     pub(crate) user: Option<OwnedFd>,
+}
+
+/// What init has made for the supervisor.
+#[derive(Debug)]
+pub(crate) struct Namespaces {
+    /// What the apps share.
+    pub(crate) shared: Shared,
+    /// An almost empty mount namespace, the template of every app's.
+    pub(crate) template: OwnedFd,
+    /// A netlink socket in the pod's network, when it is to have devices: the supervisor never
+    /// enters that network itself.
+    pub(crate) wire: Option<Socket>,
 }
 
 impl Sandbox {
@@ -100,12 +114,12 @@ impl Sandbox {
 
     /// Waits for the namespaces that the apps share, and maps the pod's ids. init goes on to
     /// reduce itself; [`Sandbox::wait_ready`] waits for that.
-    ///
-    /// The second is an almost empty mount namespace, the template of every app's.
-    pub(crate) fn shared(&self, host: &Host, plan: &Plan) -> Result<(Shared, OwnedFd), Failure> {
-        let template = hear_with(&self.talk)?.into_iter().next();
+    pub(crate) fn shared(&self, host: &Host, plan: &Plan) -> Result<Namespaces, Failure> {
+        let mut brought = hear_with(&self.talk)?.into_iter();
+        let template = brought.next();
         let template = template
             .ok_or_else(|| Failure::new("make the pod's namespaces", "no template came"))?;
+        let wire = brought.next().map(Socket::from_fd);
         let map = idmap::pod(self.base, plan.slots);
         users::write_maps(host, self.pid, &map, &map)?;
         let net = match plan.net {
@@ -121,7 +135,11 @@ impl Sandbox {
                 .transpose()?,
         };
         socket::send(&self.talk, &[1], &[]).doing(|| "talk to the pod's PID 1".into())?;
-        Ok((shared, template))
+        Ok(Namespaces {
+            shared,
+            template,
+            wire,
+        })
     }
 
     /// Waits until init stands behind all its walls.
@@ -190,8 +208,14 @@ impl InitChild<'_> {
             kinds |= ns::kind::NET;
         }
         ns::unshare(kinds).doing(|| "make the pod's namespaces".into())?;
-        socket::send(&self.talk, &encode_outcome(&Ok(())), &[template.as_fd()])
+        let wire = (self.plan.net == Net::Private)
+            .then(|| self.open_wire())
+            .transpose()?;
+        let mut brought = vec![template.as_fd()];
+        brought.extend(wire.as_ref().map(Socket::fd));
+        socket::send(&self.talk, &encode_outcome(&Ok(())), &brought)
             .doing(|| "talk to the supervisor".into())?;
+        drop(wire);
         // End of file instead of a word: the supervisor is gone.
         let mut word = [0u8];
         match socket::recv(&self.talk, &mut word) {
@@ -214,6 +238,13 @@ impl InitChild<'_> {
         let envp = CStrings::new(none).doing(|| "name init".into())?;
         let error = process::execve_fd(self.host.exe.as_fd(), &argv, &envp);
         Err(Failure::new("execute the pod's PID 1", error.to_string()))
+    }
+
+    /// Readies the pod's network for devices, and opens the socket by which they are set up.
+    fn open_wire(&self) -> Result<Socket, Failure> {
+        rkt_net::sysctl::before_devices(self.host.proc.as_fd())
+            .map_err(|(name, e)| Failure::new(format!("set `{name}`"), e.to_string()))?;
+        Ok(Socket::open(Family::Route)?)
     }
 
     /// Settings that were asked for, and the limit of nested user namespaces for apps that live in

@@ -240,6 +240,7 @@ impl Supervisor {
         if let Some(sandbox) = &self.pod.sandbox {
             self.status.change().pid = sandbox.pid;
         }
+        self.status.change().wired.clone_from(&self.pod.wired);
         self.start_apps()
     }
 

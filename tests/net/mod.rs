@@ -1,0 +1,41 @@
+//! Networks of pods, each test's in network namespaces of its own.
+
+mod ptp;
+
+use rkt_tests::{Pod, Rkt};
+use serde_json::Value;
+
+const PROBE: &str = "builtin:probe";
+
+/// What a pod's network looks like from inside: `ip -json WORDS` in it.
+#[track_caller]
+fn ip(pod: &Pod<'_>, words: &str) -> Value {
+    let line = format!("ip -json {words}");
+    rkt_tests::netns::run_in(pod.init().pid, &line).json()
+}
+
+/// The same of the network that rkt is in.
+#[track_caller]
+fn host_ip(rkt: &Rkt, words: &str) -> Value {
+    rkt.net().run(&format!("ip -json {words}")).json()
+}
+
+/// Global addresses of a device in a pod, with their lengths, IPv4 first.
+#[track_caller]
+fn addresses(pod: &Pod<'_>, device: &str) -> Vec<String> {
+    let all = ip(pod, &format!("addr show dev {device} scope global"));
+    let list = all[0]["addr_info"].as_array().unwrap().clone();
+    let show = |a: &Value| format!("{}/{}", a["local"].as_str().unwrap(), a["prefixlen"]);
+    list.iter().map(show).collect()
+}
+
+/// The address alone.
+fn bare(prefix: &str) -> &str {
+    prefix.split('/').next().unwrap()
+}
+
+/// One ping from rkt's network; it says whether there was an answer within five seconds.
+fn answers(rkt: &Rkt, address: &str) -> bool {
+    let line = format!("busybox ping -c 1 -W 5 {address}");
+    rkt.net().run(&line).status == 0
+}
