@@ -6,6 +6,7 @@ mod enter;
 mod inventory;
 mod isolators;
 mod issue576;
+mod selftest;
 mod siblings;
 mod stages;
 mod suite;

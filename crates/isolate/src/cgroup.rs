@@ -4,6 +4,7 @@
 //! what the app is born in, seen by, and killed by), and a directory in a v1 hierarchy only
 //! when a limit needs that controller. Nothing here is ever writable from inside a pod.
 
+mod canary;
 mod counters;
 mod dir;
 mod kill;
@@ -12,6 +13,7 @@ mod layout;
 mod pod;
 pub mod scope;
 
+pub use canary::Canary;
 pub use counters::Counters;
 pub use knobs::{KNOBS, Knob, Must, Write, knob};
 pub use layout::{Controller, Layout, Shape, Version};

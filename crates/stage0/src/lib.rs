@@ -14,6 +14,7 @@ mod filters;
 mod hand_over;
 pub mod isolators;
 pub mod launch;
+pub mod likeness;
 pub mod merge;
 mod names;
 pub mod networks;

@@ -129,7 +129,8 @@ pub(super) fn controllers(text: &str) -> Vec<Controller> {
     Controller::ALL.into_iter().filter(named).collect()
 }
 
-fn is(path: &Path, magic: FsWord) -> bool {
+/// Whether a file system of this kind is at a path.
+pub(super) fn is(path: &Path, magic: FsWord) -> bool {
     statfs(path).is_ok_and(|fs| fs.f_type == magic)
 }
 

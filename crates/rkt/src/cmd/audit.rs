@@ -119,6 +119,11 @@ fn one(pods: &Pods, pod: &Pod) -> Seen {
     }
 }
 
+/// What of a running pod is not as planned, a line each, for `rkt selftest`.
+pub(super) fn drift_of(pod: &Pod) -> Result<Vec<String>, Failure> {
+    Ok(view::lines(pod.uuid(), &look_at(pod)?))
+}
+
 fn look_at(pod: &Pod) -> Result<Audit, Failure> {
     let doing = || format!("audit pod `{}`", pod.uuid());
     let fail = |because: &str| Failure::usage(doing()).because(because);

@@ -24,6 +24,7 @@ mod look;
 mod network;
 mod rm;
 mod run;
+mod selftest;
 mod status;
 mod stop;
 mod system;
@@ -99,6 +100,12 @@ pub(crate) const VERBS: &[Verb] = &[
         &[],
         "Tell which system calls of an app were refused, and why",
         why::run,
+    ),
+    verb(
+        "selftest",
+        &[],
+        "Attack a pod from inside, and tell what refused each attack",
+        selftest::run,
     ),
     verb("stop", &[], "Stop pods", stop::run),
     verb("rm", &[], "Remove stopped pods", rm::run),

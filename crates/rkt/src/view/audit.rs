@@ -117,6 +117,13 @@ pub(crate) fn table(rows: &[Row]) -> String {
     columns::text(&lines) + &drift
 }
 
+/// What is not as planned, a line each.
+pub(crate) fn lines(uuid: Uuid, audit: &Audit) -> Vec<String> {
+    let all = audit.processes.iter();
+    all.flat_map(|p| p.findings.iter().map(move |f| told(uuid, p, f)))
+        .collect()
+}
+
 fn told(uuid: Uuid, process: &Process, f: &Finding) -> String {
     format!(
         "pod {} {} process {}: {}: wanted {}, found {}",

@@ -4,4 +4,5 @@ pub(crate) mod audit;
 pub(crate) mod escape;
 pub(crate) mod networks;
 pub(crate) mod pods;
+pub(crate) mod selftest;
 pub(crate) mod time;
