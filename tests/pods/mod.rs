@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod commands;
+mod copying;
 mod start;
 mod terminal;
 mod volumes;

@@ -30,7 +30,7 @@ rkt-probe attack-each ID... | all | every
     single attacks, one line of JSON each; [--await=PATH] begins when PATH is there, [--stay] stays
 rkt-probe sleep [SECONDS] | exit N | signal N | trap N | ignore-term | count FILE | spin
 rkt-probe fork-bomb N | eat-memory BYTES | orphans N | write-output BYTES | print-tty | env | who
-rkt-probe cat FILE | list DIR | write FILE TEXT | victim SOCKET [FILE]
+rkt-probe swap A B | cat FILE | list DIR | write FILE TEXT | victim SOCKET [FILE]
 rkt-probe serve-fd SOCKET PATH | recv-fd SOCKET NAME
 ";
 
@@ -128,6 +128,7 @@ fn role(words: &[&str]) -> Option<play::Played> {
         ["who"] => play::who(),
         ["cat", path] => play::cat(path),
         ["list", path] => play::list(path),
+        ["swap", a, b] => play::swap(a, b),
         ["write", path, text] => play::write(path, text),
         ["victim", socket] => play::victim(socket, None),
         ["victim", socket, counter] => play::victim(socket, Some(counter)),

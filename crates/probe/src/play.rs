@@ -167,6 +167,20 @@ pub(crate) fn list(path: &str) -> Played {
     names.iter().try_for_each(|n| print(&format!("{n}\n")))
 }
 
+/// Makes the directory `a` and the link `b` to what `b` is told to lead to, and exchanges the two for
+/// ever: `b` is `NAME=TARGET`.
+pub(crate) fn swap(a: &str, b: &str) -> Played {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    let (name, target) = b.split_once('=').ok_or("swap: NAME=TARGET")?;
+    told(a, fs::create_dir_all(a))?;
+    told(name, std::os::unix::fs::symlink(target, name))?;
+    print("ready\n")?;
+    loop {
+        renameat_with(CWD, a, CWD, name, RenameFlags::EXCHANGE)
+            .map_err(|e| format!("swap: {}", errno_name(e)))?;
+    }
+}
+
 /// Writes a file.
 pub(crate) fn write(path: &str, text: &str) -> Played {
     told(path, fs::write(path, text))

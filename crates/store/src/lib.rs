@@ -37,6 +37,7 @@ pub mod registries;
 mod registry;
 mod source;
 pub mod store;
+pub mod stream;
 pub mod trust;
 mod ustar;
 

@@ -1,7 +1,7 @@
 //! Namespaces: setns, unshare.
 
 use crate::fd::check;
-use rustix::fd::{AsRawFd, BorrowedFd};
+use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::io;
 
 /// Namespace kinds as `setns(2)` and `unshare(2)` take them; may be or-ed for `unshare`.
@@ -41,4 +41,16 @@ pub fn unshare(kinds: i32) -> io::Result<()> {
     // SAFETY: integers only; no CLONE_FILES or CLONE_FS tricks are passed by our callers.
     check(unsafe { libc::unshare(kinds) }.into())?;
     Ok(())
+}
+
+/// The user namespace that owns a namespace (`NS_GET_USERNS`, `ioctl_ns(2)`).
+///
+/// # Errors
+/// `EPERM` when it lies outside the caller's own user namespace, `ENOTTY` for what is no namespace.
+pub fn owner(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    const NS_GET_USERNS: libc::c_ulong = 0xb701;
+    // SAFETY: a request without argument; `fd` is borrowed across the call.
+    let owner = check(unsafe { libc::ioctl(fd.as_raw_fd(), NS_GET_USERNS as _) }.into())?;
+    // SAFETY: made for us by the call above, close-on-exec; nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(owner as i32) })
 }

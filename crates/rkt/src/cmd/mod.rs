@@ -9,6 +9,7 @@ mod ask;
 mod audit;
 mod auth;
 mod cat_manifest;
+mod cp;
 mod doctor;
 mod enter;
 mod erofs_probe;
@@ -76,6 +77,12 @@ pub(crate) const VERBS: &[Verb] = &[
         &["exec"],
         "Run a program in an app, confined like the app",
         enter::run,
+    ),
+    verb(
+        "cp",
+        &[],
+        "Copy files into an app of a running pod, or out of it",
+        cp::run,
     ),
     verb(
         "app",

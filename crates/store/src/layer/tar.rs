@@ -63,6 +63,15 @@ impl<I: Input> Tar<I> {
         self.input
     }
 
+    /// Bytes of the last entry's data, where they lie in the tar; 0 at their end.
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        let most = usize::try_from(self.ahead).map_or(buffer.len(), |n| n.min(buffer.len()));
+        let part = buffer.get_mut(..most).unwrap_or_default();
+        self.exactly(part)?;
+        self.ahead -= most as u64;
+        Ok(most)
+    }
+
     /// The next entry; `None` after the end mark, or at the end of the input.
     pub(crate) fn next(&mut self) -> Result<Option<Entry>> {
         let mut before = Before::default();
