@@ -2,18 +2,27 @@
 
 use rkt_isolate::defences::DEFENCES;
 use std::fs;
+use std::path::PathBuf;
+
+fn files(module: &str) -> [PathBuf; 2] {
+    let (top, path) = (super::top(), module.replace("::", "/"));
+    [
+        top.join(format!("tests/{path}.rs")),
+        top.join(format!("tests/{path}/mod.rs")),
+    ]
+}
+
+/// Whether `isolation::siblings` is a file of tests.
+pub(crate) fn is_module(name: &str) -> bool {
+    files(name).iter().any(|p| p.exists())
+}
 
 /// `isolation::siblings::name` is `fn name` in `tests/isolation/siblings.rs` or its `mod.rs`.
-fn exists(test: &str) -> bool {
+pub(crate) fn exists(test: &str) -> bool {
     let Some((modules, function)) = test.rsplit_once("::") else {
         return false;
     };
-    let path = modules.replace("::", "/");
-    let top = super::top();
-    let places = [
-        top.join(format!("tests/{path}.rs")),
-        top.join(format!("tests/{path}/mod.rs")),
-    ];
+    let places = files(modules);
     let texts = places.iter().filter_map(|p| fs::read_to_string(p).ok());
     let head = format!("#[test]\nfn {function}() {{");
     texts.into_iter().any(|text| text.contains(&head))

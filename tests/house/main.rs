@@ -7,6 +7,7 @@
 mod defences;
 mod direction;
 mod files;
+mod names;
 
 use std::path::{Path, PathBuf};
 

@@ -180,3 +180,44 @@ fn a_file_can_be_a_volume() {
         "one file\n"
     );
 }
+
+#[test]
+fn a_file_system_that_cannot_be_idmapped_is_named_with_the_ways_out() {
+    let Some(rkt) = Rkt::needs(&[]) else { return };
+    let dir = rkt.open_dir("ramfs");
+    // One that knows no idmapped mounts, in rkt's own mount namespace.
+    let mut command = rkt.inside("mount");
+    command.args(["-t", "ramfs", "none"]).arg(&dir);
+    rkt_tests::command::run(command, None).ok();
+    let mut command = rkt.inside("chown");
+    command.arg("4321:4321").arg(&dir);
+    rkt_tests::command::run(command, None).ok();
+    let volume = |more: &str| format!("--volume=data,kind=host,source={}{more}", dir.display());
+    let words = [
+        "builtin:probe",
+        "--mount=volume=data,target=/data",
+        "--",
+        "list",
+        "/data",
+    ];
+    let start = |volume: &str| {
+        let mut all = vec![volume];
+        all.extend(words);
+        rkt.run(&all)
+    };
+    let done = start(&volume(""));
+    assert_eq!(done.status, 125, "{done}");
+    for words in [
+        "cannot be idmapped",
+        dir.to_str().unwrap(),
+        "`owner=host`",
+        "copy the files",
+    ] {
+        assert!(done.err.contains(words), "no `{words}`: {done}");
+    }
+    rkt.leaves_nothing();
+    // Both words for the way out.
+    for way in [",owner=host", ",idmap=none"] {
+        start(&volume(way)).ok();
+    }
+}

@@ -62,10 +62,11 @@ pub(crate) fn volume(text: &str, taken: usize) -> Result<Asked, Error> {
             }
             "uid" => volume.uid = id(text, key, value)?,
             "gid" => volume.gid = id(text, key, value)?,
-            "owner" => {
+            // What other engines call the same.
+            "owner" | "idmap" => {
                 volume.owner = match value {
                     "app" => VolumeOwner::App,
-                    "host" => VolumeOwner::Host,
+                    "host" | "none" => VolumeOwner::Host,
                     "host-root" => VolumeOwner::HostRoot,
                     _ => {
                         return Err(Error::new(
@@ -265,6 +266,10 @@ mod tests {
         assert_eq!(v.volume.source.as_deref(), Some("/srv"));
         assert!(v.volume.read_only && v.volume.recursive && v.mount.is_none());
         assert_eq!(v.volume.owner, VolumeOwner::Host);
+        let owner = |words: &str| volume(words, 0).unwrap().volume.owner;
+        let root = owner("data,kind=host,source=/srv,idmap=host-root");
+        assert_eq!(root, VolumeOwner::HostRoot);
+        assert_eq!(root, owner("data,kind=host,source=/srv,owner=host-root"));
         let v = volume("scratch,kind=empty,mode=0700,uid=5,gid=6", 0).unwrap();
         assert_eq!(
             (v.volume.mode, v.volume.uid, v.volume.gid),
