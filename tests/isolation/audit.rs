@@ -1,6 +1,6 @@
 //! `rkt audit`: clean for pods as they are, and it names what is taken away.
 
-use rkt_tests::{Done, Pod, Rkt};
+use rkt_tests::{Done, Need, Pod, Rkt};
 use serde_json::Value;
 
 const PROBE: &str = "builtin:probe";
@@ -137,6 +137,7 @@ fn what_is_taken_away_is_named() {
         ("userns", ("red", "ids", "uid_map")),
         ("disjoint-ids", ("blue", "ids", "uid_map")),
         ("disjoint-ids", ("blue", "ids", "range")),
+        ("landlock", ("red", "privileges", "landlock")),
         ("masks", ("red", "mounts", "mask /proc/kallsyms")),
         ("masks", ("red", "mounts", "read-only path /proc/sys")),
         ("hidepid", ("red", "mounts", "mount /proc")),
@@ -166,6 +167,71 @@ fn what_is_taken_away_is_named() {
         assert!(table.out.contains(&line), "{switch}: {table}");
         pod.kill().ok();
     }
+}
+
+#[test]
+fn what_is_changed_from_outside_is_named() {
+    let Some(rkt) = Rkt::needs(&[Need::Controller("pids")]) else {
+        return;
+    };
+    let pod = rkt.start(&[
+        "--sysctl=net.core.somaxconn=77",
+        PROBE,
+        "--name=red",
+        "--pids=50",
+        "--oom-score-adj=100",
+        "--",
+        "sleep",
+    ]);
+    is_clean(&pod, &rkt, 2);
+    let red = pod.app("red");
+    let inside = |spaces: &[&str], line: &str| {
+        let mut command = std::process::Command::new("nsenter");
+        for space in spaces {
+            command.arg(format!("--{space}=/proc/{}/ns/{space}", red.pid));
+        }
+        command.args(["--", "sh", "-c", line]);
+        rkt_tests::command::run(command, None).ok();
+    };
+    let limit = rkt_tests::host::controller_root("pids").unwrap();
+    let limit = limit
+        .join(&rkt.cgroup)
+        .join(&pod.uuid)
+        .join("app-red/pids.max");
+    let score = format!("/proc/{}/oom_score_adj", red.pid);
+    type Change<'a> = (&'a dyn Fn(), &'a dyn Fn(), (&'a str, &'a str));
+    let changes: [Change<'_>; 4] = [
+        (
+            &|| std::fs::write(&limit, "5000").unwrap(),
+            &|| std::fs::write(&limit, "50").unwrap(),
+            ("cgroups", "limit pids.max"),
+        ),
+        (
+            &|| std::fs::write(&score, "50").unwrap(),
+            &|| std::fs::write(&score, "100").unwrap(),
+            ("limits", "oom_score_adj"),
+        ),
+        (
+            &|| inside(&["net"], "echo 99 > /proc/sys/net/core/somaxconn"),
+            &|| inside(&["net"], "echo 77 > /proc/sys/net/core/somaxconn"),
+            ("namespaces", "setting net/core/somaxconn"),
+        ),
+        (
+            &|| inside(&["user"], "echo 3 > /proc/sys/user/max_user_namespaces"),
+            &|| inside(&["user"], "echo 0 > /proc/sys/user/max_user_namespaces"),
+            ("namespaces", "max_user_namespaces"),
+        ),
+    ];
+    for (change, back, (group, field)) in changes {
+        change();
+        let (done, value) = audit(&pod, &rkt);
+        assert_eq!(done.status, 1, "{field}: {done}");
+        let wanted = [("red".to_owned(), group.to_owned(), field.to_owned())];
+        assert_eq!(drift(&value), wanted, "{done}");
+        back();
+        is_clean(&pod, &rkt, 2);
+    }
+    pod.kill().ok();
 }
 
 #[test]

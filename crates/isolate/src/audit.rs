@@ -2,11 +2,12 @@
 //!
 //! [`facts`] says what is known of a process and reads texts of the kernel, [`read`] fetches them
 //! from the host's /proc, [`compare`] and [`mounts`] are pure: facts and plan in, findings out;
-//! [`locks`] tries in a copy what /proc does not tell. Nothing here believes what a pod says of
+//! [`locks`] tries in a copy what /proc does not tell, [`insides`] reads what is told inside only. Nothing here believes what a pod says of
 //! itself, and nothing here changes anything of it.
 
 pub mod compare;
 pub mod facts;
+mod insides;
 mod locks;
 pub mod mounts;
 mod pod;

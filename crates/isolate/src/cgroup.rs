@@ -7,6 +7,7 @@
 mod canary;
 mod counters;
 mod dir;
+mod held;
 mod kill;
 mod knobs;
 mod layout;
@@ -15,6 +16,7 @@ pub mod scope;
 
 pub use canary::Canary;
 pub use counters::Counters;
+pub use held::{Looser, looser};
 pub use knobs::{KNOBS, Knob, Must, Write, knob};
 pub use layout::{Controller, Layout, Shape, Version};
 pub use pod::{App, Pod, app_dir_name, processes, sweep};

@@ -3,7 +3,7 @@
 //! Only the host's root can connect (the socket lies in a root-only directory, and the peer's
 //! uid is checked). Nothing inside the pod has a way to it.
 
-use crate::error::Failure;
+use crate::error::{Doing, Failure};
 use crate::host::SETUP_DEADLINE;
 use crate::launcher::{Child, What};
 use crate::stdio::{Given, set_size};
@@ -184,6 +184,10 @@ impl Server {
                     Err(failure) => failed(failure),
                 }
             }
+            Ok(Some((Request::Domain { app }, _))) => match domain(supervisor, app.as_str()) {
+                Ok(errno) => Reply::Domain { errno },
+                Err(failure) => failed(failure),
+            },
             Ok(Some((
                 Request::Signal {
                     app,
@@ -381,6 +385,17 @@ fn enter(
         starting: Some((starting.report, vec![], late)),
         master,
     })
+}
+
+/// What the launcher of an app gets for an open of the host's `/`.
+fn domain(supervisor: &Supervisor, name: &str) -> Result<i32, Failure> {
+    let doing = || format!("ask the launcher of app `{name}`");
+    let at = find(supervisor, name)?;
+    let apps = &supervisor.pod.apps;
+    let app = apps
+        .get(at)
+        .ok_or_else(|| Failure::new(doing(), "it is not there"))?;
+    app.launcher.prove().doing(doing)
 }
 
 fn send_signal(supervisor: &Supervisor, app: Option<&str>, number: u8) -> Reply {

@@ -15,6 +15,7 @@ use rkt_stage2::{Mode, Namespaces, Program, Start, become_app};
 use rkt_sys::process::{self, CStrings, Cloned};
 use rkt_sys::{cred, fd, landlock, ns, signal, socket};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::OFlags;
 use std::ffi::CString;
 use std::io;
 use std::time::Instant;
@@ -28,6 +29,8 @@ mod kind {
     pub(super) const SETUP: u8 = 1;
     /// Clone a process; descriptors: stdin, stdout, stderr, report.
     pub(super) const START: u8 = 2;
+    /// Try to open the directory that comes, the host's `/`, and say what came of it.
+    pub(super) const PROVE: u8 = 3;
 }
 
 /// Which descriptors a SETUP brings after the mount, PID, IPC and UTS namespaces, in this order.
@@ -154,6 +157,21 @@ impl Launcher {
         socket::send(&self.socket, &bytes, &[stdin, stdout, stderr, report])
     }
 
+    /// The errno that it gets for an open of the host's `/`; 0 when it is in no domain.
+    pub(crate) fn prove(&self) -> io::Result<i32> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let top = rustix::fs::open("/", flags, rustix::fs::Mode::empty())?;
+        socket::send(&self.socket, &[kind::PROVE], &[top.as_fd()])?;
+        let mut bytes = [0u8; 4];
+        if !wait_readable(&self.socket, Instant::now() + SETUP_DEADLINE) {
+            return Err(rustix::io::Errno::TIMEDOUT.into());
+        }
+        match socket::recv(&self.socket, &mut bytes)? {
+            (4, _) => Ok(i32::from_le_bytes(bytes)),
+            _ => Err(rustix::io::Errno::PIPE.into()),
+        }
+    }
+
     /// The process asked for: a child of the supervisor, not of the launcher.
     pub(crate) fn answer(&self) -> io::Result<Child> {
         if !wait_readable(&self.socket, Instant::now() + SETUP_DEADLINE) {
@@ -194,6 +212,18 @@ struct Body<'a> {
     envp: CStrings,
     program: Program,
     cwd: CString,
+}
+
+/// What an open of a directory outside the app gives.
+fn opened(fds: &[OwnedFd]) -> i32 {
+    let Some(top) = fds.first() else {
+        return rustix::io::Errno::BADF.raw_os_error();
+    };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    match rustix::fs::openat(top, ".", flags, rustix::fs::Mode::empty()) {
+        Ok(_) => 0,
+        Err(errno) => errno.raw_os_error(),
+    }
 }
 
 /// The prepared form of a process: program, arguments, environment, directory.
@@ -302,6 +332,13 @@ impl<'a> Body<'a> {
                     Ok(()) => continue,
                     Err(_) => return 1,
                 },
+                Some([kind::PROVE]) => {
+                    let errno = opened(&fds).to_le_bytes();
+                    match socket::send(self.socket, &errno, &[]) {
+                        Ok(()) => continue,
+                        Err(_) => return 1,
+                    }
+                }
                 Some([kind::START, autopsy, tty, other, record @ ..]) => {
                     let record = (*other == 1).then_some(record);
                     self.start(*autopsy == 1, *tty == 1, record, &fds)

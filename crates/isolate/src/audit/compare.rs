@@ -275,6 +275,11 @@ pub fn app(
             out.add(Group::Limits, name, wanted, format!("{soft}:{hard}"));
         }
     }
+    // It may raise its own, and so that of its children.
+    if let Some(score) = facts.oom_score_adj.filter(|n| *n < walls.oom_score_adj) {
+        let wanted = format!("at least {}", walls.oom_score_adj);
+        out.add(Group::Limits, "oom_score_adj", wanted, score.to_string());
+    }
     mounts::app(&mut out, wanted.plan, app, facts, first);
     out.0
 }

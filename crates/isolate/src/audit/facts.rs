@@ -64,6 +64,8 @@ pub struct Facts {
     pub cgroups: Vec<(String, String)>,
     /// Soft and hard limits by number (`RLIMIT_*`).
     pub limits: Vec<(u64, u64)>,
+    /// How soon it is killed when memory is short, -1000..=1000; `None` when it cannot be read.
+    pub oom_score_adj: Option<i32>,
     /// Where its `/` lies in its mount namespace.
     pub root: String,
     /// Entries of its `/`; counted to two.

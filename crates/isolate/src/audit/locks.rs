@@ -70,7 +70,7 @@ pub(super) fn tried(first: &Facts) -> Result<Vec<Finding>, Error> {
 }
 
 /// A namespace of the process, if it is still that process.
-fn namespace(facts: &Facts, name: &str) -> Result<Option<OwnedFd>, Error> {
+pub(super) fn namespace(facts: &Facts, name: &str) -> Result<Option<OwnedFd>, Error> {
     let path = format!("/proc/{}/ns/{name}", facts.pid);
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     match rustix::fs::openat(CWD, &path, flags, Mode::empty()) {

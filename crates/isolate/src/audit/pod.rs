@@ -3,11 +3,11 @@
 use super::compare::{self, Finding, Group, Wanted};
 use super::facts::Facts;
 use super::read::{self, Paths};
-use super::{locks, mounts};
-use crate::cgroup::{Controller, Layout, Version, processes};
+use super::{insides, locks, mounts};
+use crate::cgroup::{Controller, Layout, Looser, Version, app_dir_name, looser, processes};
 use crate::error::{Error, Kind};
 use rkt_spec::name::AppName;
-use rkt_spec::plan::{AppPlan, Plan};
+use rkt_spec::plan::{AppPlan, Limit, Plan};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -27,6 +27,9 @@ pub struct Pod<'a> {
     pub supervisor: i32,
     /// Host pids of the apps' first processes, as far as they run.
     pub first: BTreeMap<AppName, i32>,
+    /// What the launchers of the apps, inside their domains, got for an open of the host's `/`: an
+    /// errno, 0 for success. Apps that are missing were not asked.
+    pub opened: BTreeMap<AppName, i32>,
 }
 
 /// A process that was looked at.
@@ -175,9 +178,9 @@ impl<'a> Seen<'a> {
             let again = read::process(self.pod.init, &Paths::default())?;
             Ok(again.map(|facts| compare::init(&self.wanted, &facts)))
         })?;
-        audit
-            .processes
-            .push(process(&self.init, None, true, init.unwrap_or_default()));
+        let mut init = init.unwrap_or_default();
+        init.extend(self.looser(None, &self.pod.plan.limits)?);
+        audit.processes.push(process(&self.init, None, true, init));
         for (facts, app) in &found {
             let findings = self.settled(self.judge(facts, *app, &firsts), || {
                 let again = self.read(facts.pid)?.filter(|(f, _)| self.is_of_pod(f));
@@ -192,6 +195,14 @@ impl<'a> Seen<'a> {
             if first.is_some_and(|first| first.pid == facts.pid) && facts.root == "/" {
                 findings.extend(locks::tried(facts)?);
             }
+            if let (Some(app), Some(first)) = (app, first)
+                && first.pid == facts.pid
+            {
+                findings.extend(insides::read(facts, self.pod.plan, app)?);
+                findings.extend(self.domain(app));
+                let leaf = app_dir_name(&app.name);
+                findings.extend(self.looser(Some(&leaf), &app.limits)?);
+            }
             let name = app.map(|a| a.name.clone());
             audit.processes.push(process(facts, name, false, findings));
         }
@@ -200,6 +211,34 @@ impl<'a> Seen<'a> {
             key(a).cmp(&key(b))
         });
         Ok(audit)
+    }
+
+    /// Domains are inherited and never left: that of its launcher is every process's.
+    fn domain(&self, app: &AppPlan) -> Option<Finding> {
+        let got = self
+            .pod
+            .opened
+            .get(&app.name)
+            .filter(|_| app.walls.landlock)?;
+        (*got == 0).then(|| Finding {
+            group: Group::Privileges,
+            field: "landlock".into(),
+            wanted: "no open outside the app".into(),
+            found: "its launcher opens the host's /".into(),
+        })
+    }
+
+    /// Limits that bound less than was asked for.
+    fn looser(&self, leaf: Option<&str>, limits: &[Limit]) -> Result<Vec<Finding>, Error> {
+        let (layout, plan) = (Layout::detect(), self.pod.plan);
+        let all = looser(&layout, &plan.cgroup_parent, &plan.uuid, leaf, limits)?;
+        let finding = |l: Looser| Finding {
+            group: Group::Cgroups,
+            field: format!("limit {}", l.file),
+            wanted: l.wanted,
+            found: l.found,
+        };
+        Ok(all.into_iter().map(finding).collect())
     }
 
     /// Findings that are still there after a while; `None` when the process is gone by then.

@@ -83,6 +83,7 @@ fn all(
         namespaces: namespaces(at)?,
         cgroups: facts::cgroups(&text(at, "cgroup")?),
         limits: facts::limits(&text(at, "limits")?),
+        oom_score_adj: text(at, "oom_score_adj")?.trim().parse().ok(),
         root: link(at, "root")?,
         mounts: facts::mount_table(&text(at, "mountinfo")?),
         ..Facts::default()

@@ -285,6 +285,7 @@ const CHANGES: &[(&str, Change)] = &[
     ("effective", |f| {
         f.tasks.push(task([0, 3, 7, 3, 0], BASE + 65_536))
     }),
+    ("oom_score_adj", |f| f.oom_score_adj = Some(-5)),
     ("no_new_privs", |f| f.tasks[0].no_new_privs = false),
     ("seccomp", |f| f.tasks[0].seccomp = 0),
     ("seccomp filters", |f| f.tasks[0].filters = Some(0)),
@@ -365,8 +366,15 @@ fn every_finding_is_of_a_defence_and_every_defence_that_is_seen_has_one() {
     }
     let init = of_finding(super::Group::Ids, "dumpable", true);
     // Found by trying, not by reading.
-    let locks = of_finding(super::Group::Mounts, "lock /proc", false);
-    seen.extend(init.iter().chain(&locks).map(|d| d.id));
+    let tried = [
+        (super::Group::Mounts, "lock /proc"),
+        (super::Group::Namespaces, "max_user_namespaces"),
+        (super::Group::Namespaces, "setting net/core/somaxconn"),
+        (super::Group::Cgroups, "limit pids.max"),
+        (super::Group::Privileges, "landlock"),
+    ];
+    let tried = tried.iter().flat_map(|(g, f)| of_finding(*g, f, false));
+    seen.extend(init.into_iter().chain(tried).map(|d| d.id));
     for d in DEFENCES {
         let wanted = matches!(d.audit, Seen::Fields(_));
         assert_eq!(seen.contains(d.id), wanted, "{} {}", d.id, d.name);

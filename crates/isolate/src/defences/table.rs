@@ -168,7 +168,7 @@ pub const DEFENCES: &[Defence] = &[
         holds: "An app makes no user namespace, in which it would have every capability",
         by: "user.max_user_namespaces of the app's own namespace, which it cannot raise; clone and unshare in the filter",
         flag: "--userns-nested",
-        audit: Seen::Not("the limit can be read inside only"),
+        audit: Seen::Fields(&[(Group::Namespaces, "max_user_namespaces")]),
         weaken: &[],
         tests: &[
             "isolation::isolators::user_namespaces_are_nested_only_when_it_is_said",
@@ -182,7 +182,7 @@ pub const DEFENCES: &[Defence] = &[
         holds: "Nothing can be opened but below the app's own /, whatever descriptor somebody passes in; no mount can be made",
         by: "Landlock, one rule (isolate::landlock)",
         flag: "--landlock",
-        audit: Seen::Not("the kernel shows no process's domain"),
+        audit: Seen::Fields(&[(Group::Privileges, "landlock")]),
         weaken: &["landlock"],
         tests: &["isolation::stages::a_directory_passed_from_outside_opens_nothing"],
         planned: state::landlock,
@@ -193,7 +193,7 @@ pub const DEFENCES: &[Defence] = &[
         holds: "No signal, ptrace or abstract socket leaves the app",
         by: "Landlock's scopes (ABI 6)",
         flag: "--landlock",
-        audit: Seen::Not("the kernel shows no process's domain"),
+        audit: Seen::Fields(&[(Group::Privileges, "landlock")]),
         weaken: &["landlock"],
         tests: &[
             "isolation::siblings::abstract_sockets_of_a_sibling_and_of_the_host_are_out_of_reach",
@@ -263,7 +263,7 @@ pub const DEFENCES: &[Defence] = &[
         holds: "Tasks of an app and of a pod are bounded; memory and processor time where it was asked for",
         by: "cgroups, written from outside (isolate::cgroup)",
         flag: "--pids, --memory, --cpu, --pod-pids, --pod-memory, --pod-cpu",
-        audit: Seen::Not("whether a process is in the cgroup is seen (W29), not the numbers in it"),
+        audit: Seen::Fields(&[(Group::Cgroups, "limit *")]),
         weaken: &[],
         tests: &[
             "isolation::isolators::what_bounds_the_pod_bounds_all_its_apps",
@@ -354,7 +354,7 @@ pub const DEFENCES: &[Defence] = &[
         holds: "When memory is short, an app dies before its init and what keeps it",
         by: "oom_score_adj (stage2, stage1::sandbox)",
         flag: "--oom-score-adj",
-        audit: Seen::Not("a process may raise its own, and so it proves little"),
+        audit: Seen::Fields(&[(Group::Limits, "oom_score_adj")]),
         weaken: &[],
         tests: &["isolation::surroundings::limits_umask_and_environment_are_bounded"],
         planned: always,
@@ -426,7 +426,7 @@ pub const DEFENCES: &[Defence] = &[
         holds: "Low ports and ping work without capabilities; redirects are not taken",
         by: "sysctls of the pod's own network namespace (net::sysctl)",
         flag: "--net, --sysctl",
-        audit: Seen::Not("they can be read inside the pod's network only"),
+        audit: Seen::Fields(&[(Group::Namespaces, "setting *")]),
         weaken: &[],
         tests: &[
             "isolation::isolators::sysctls_are_the_pods_own",

@@ -88,8 +88,13 @@ fn decide(
             continue;
         };
         let wanted = limit.value.to_string();
+        let flag = match scope {
+            Scope::App => row.flag.to_owned(),
+            Scope::Pod => row.flag.replacen("--", "--pod-", 1),
+        };
+        let flag = flag.as_str();
         if limit.value == 0 {
-            report.held(id::LIMITS, row.title, "no limit", "the user", row.flag);
+            report.held(id::LIMITS, row.title, "no limit", "the user", flag);
             continue;
         }
         match host.cgroups.version_of(row.controller) {
@@ -98,7 +103,7 @@ fn decide(
                     Version::V1 => "cgroup v1",
                     Version::V2 => "cgroup v2",
                 };
-                report.held(id::LIMITS, row.title, wanted, by, row.flag);
+                report.held(id::LIMITS, row.title, wanted, by, flag);
                 out.push(limit);
             }
             None if asked.contains(&limit) => {
@@ -116,7 +121,7 @@ fn decide(
                     "no cgroup controller `{}` on this host",
                     row.controller.name()
                 );
-                report.lost(id::LIMITS, row.title, wanted, "no limit", by, row.flag);
+                report.lost(id::LIMITS, row.title, wanted, "no limit", by, flag);
             }
         }
     }

@@ -12,6 +12,7 @@
 //!   Enter [3 pipes]   ->       Entered{pid} [pty master, with tty]
 //!                              ... Exited{status, signal}
 //!   Restart           ->       Entered{pid} when the app's program runs again
+//!   Domain            ->       Domain{errno}
 //!   anything          ->       Failed
 //! ```
 //! A connection that closes takes the process it entered with it. Nothing inside a pod
@@ -79,6 +80,11 @@ pub enum Request {
         /// Milliseconds from the stop signal to SIGKILL; `None` is the app's own.
         grace_ms: Option<u32>,
     },
+    /// Let the launcher of an app, from which all its processes come, try to open the host's `/`.
+    Domain {
+        /// Which app.
+        app: AppName,
+    },
 }
 
 /// What the supervisor answers.
@@ -99,6 +105,11 @@ pub enum Reply {
         status: i32,
         /// Signal that ended it; 0 when it exited.
         signal: u8,
+    },
+    /// What the launcher got: 0 when it could open it, and so is in no Landlock domain.
+    Domain {
+        /// An errno.
+        errno: i32,
     },
     /// It could not be done.
     Failed {
@@ -186,6 +197,10 @@ impl Record for Request {
                 force.put(out);
                 grace_ms.put(out);
             }
+            Self::Domain { app } => {
+                16u8.put(out);
+                app.put(out);
+            }
         }
     }
 
@@ -211,6 +226,9 @@ impl Record for Request {
                 app: Record::take(from)?,
                 force: Record::take(from)?,
                 grace_ms: Record::take(from)?,
+            },
+            16 => Self::Domain {
+                app: Record::take(from)?,
             },
             tag => return Err(unknown("control request", tag)),
         })
@@ -246,6 +264,10 @@ impl Record for Reply {
                 because.put(out);
                 hint.put(out);
             }
+            Self::Domain { errno } => {
+                16u8.put(out);
+                errno.put(out);
+            }
         }
     }
 
@@ -265,6 +287,9 @@ impl Record for Reply {
                 doing: Record::take(from)?,
                 because: Record::take(from)?,
                 hint: Record::take(from)?,
+            },
+            16 => Self::Domain {
+                errno: Record::take(from)?,
             },
             tag => return Err(unknown("control reply", tag)),
         })

@@ -32,6 +32,14 @@ pub(super) fn capabilities(list: &str) -> Result<Vec<String>, Refusal> {
 /// `mode=retain|remove[,errno=NAME],NAME,..` (the original's), `unconfined`, or a file with a
 /// profile in docker's JSON. The last one counts.
 pub(super) fn seccomp(app: &mut AppRequest, text: &str) -> Result<(), Refusal> {
+    let both = app.isolators.iter().any(|i| match i {
+        Isolator::SeccompRetain(_) => text.starts_with("mode=remove"),
+        Isolator::SeccompRemove(_) => text.starts_with("mode=retain"),
+        _ => false,
+    });
+    if both {
+        return Err("does not go with the other mode, which was given before".to_owned());
+    }
     app.seccomp_file = None;
     app.isolators.retain(|i| {
         !matches!(
@@ -257,6 +265,9 @@ mod tests {
             panic!("{list:?}")
         };
         assert_eq!((set.set.len(), set.errno.as_str()), (2, "EPERM"));
+        let mut both = AppRequest::default();
+        seccomp(&mut both, "mode=remove,read").unwrap();
+        assert!(seccomp(&mut both, "mode=retain,read").is_err());
         let mut twice = AppRequest::default();
         seccomp(&mut twice, "mode=remove,read").unwrap();
         seccomp(&mut twice, "./profile.json").unwrap();

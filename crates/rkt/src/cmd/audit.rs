@@ -8,7 +8,9 @@ use crate::failure::{Failure, USAGE};
 use crate::view::audit::{self as view, Row, Seen};
 use clap::Parser;
 use rkt_isolate::audit::{self, Audit};
+use rkt_pod::control::{Connection, Reply, Request};
 use rkt_pod::{AppState, Pod, PodStatus, Pods, State};
+use rkt_spec::AppName;
 use rkt_spec::plan::Plan;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -137,11 +139,47 @@ fn look_at(pod: &Pod) -> Result<Audit, Failure> {
     let first: BTreeMap<_, _> = running
         .map(|app| (app.name.clone(), number(app.pid)))
         .collect();
+    let mut opened = BTreeMap::new();
+    for app in plan.apps.iter().filter(|a| a.walls.landlock) {
+        if let Some(errno) = domain(pod, &app.name)? {
+            opened.insert(app.name.clone(), errno);
+        }
+    }
     let pod = audit::Pod {
+        opened,
         plan: &plan,
         init: number(status.pid),
         supervisor: number(status.supervisor),
         first,
     };
     audit::audit(&pod).map_err(|e| Failure::from(e.while_doing(doing())))
+}
+
+/// What the launcher of an app gets for an open of the host's `/`; `None` when it cannot be asked,
+/// because the pod is ending or busy.
+fn domain(pod: &Pod, app: &AppName) -> Result<Option<i32>, Failure> {
+    let connection = match Connection::connect(pod.as_fd()) {
+        Ok(connection) => connection,
+        Err(e) if e.kind() == rkt_pod::Kind::Gone => return Ok(None),
+        Err(e) => return Err(e.into()),
+    };
+    let request = Request::Domain { app: app.clone() };
+    connection.send_request(&request, &[])?;
+    let end = std::time::Instant::now() + Duration::from_secs(10);
+    if !super::ask::readable(connection.as_fd(), Some(end))? {
+        return Err(Failure::usage("ask the supervisor").because("it does not answer"));
+    }
+    match connection.recv_reply()? {
+        Some((Reply::Domain { errno }, _)) => Ok(Some(errno)),
+        Some((
+            Reply::Failed {
+                doing,
+                because,
+                hint,
+                ..
+            },
+            _,
+        )) => Err(super::ask::failed(USAGE, doing, because, &hint)),
+        _ => Ok(None),
+    }
 }
