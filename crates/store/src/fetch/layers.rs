@@ -13,6 +13,7 @@ use rkt_spec::Digest;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -146,9 +147,15 @@ impl Work<'_> {
             layer: &layer.diff,
             bytes: layer.size,
         });
+        let mut keep = Keep::WhatCame;
         let info = loop {
-            let Broken { error, old } = match self.read(layer) {
+            let Broken { error, old } = match self.read(layer, &mut keep) {
                 Ok(info) => break info,
+                // A full disk may still have room for the layer itself.
+                Err(_) if keep == Keep::NoRoom => {
+                    keep = Keep::Nothing;
+                    continue;
+                }
                 Err(broken) => broken,
             };
             let what = match is_about_bytes(&error) {
@@ -183,13 +190,15 @@ impl Work<'_> {
     }
 
     /// Reads a layer from what is left of it, if anything is, and from its source.
-    fn read(&self, layer: &Layer) -> Result<layer::LayerInfo, Broken> {
-        let partial = match (&layer.blob, layer.size) {
-            (Some(blob), Some(size)) if self.source.resumes() => {
+    fn read(&self, layer: &Layer, keep: &mut Keep) -> Result<layer::LayerInfo, Broken> {
+        let partial = match (&layer.blob, layer.size, *keep) {
+            (Some(blob), Some(size), Keep::WhatCame) if self.source.resumes() => {
                 Partial::open(self.dir, blob, size)
             }
             _ => None,
         };
+        let grows = partial.as_ref().and_then(Partial::reader);
+        let partial = partial.filter(|_| grows.is_some());
         let from = partial.as_ref().map_or(0, Partial::bytes);
         let whole = |error| Broken {
             error,
@@ -197,8 +206,9 @@ impl Work<'_> {
         };
         let mut gauge = Gauge {
             layer,
-            writer: Writer::start(self.dir, &self.options.layer_program, &self.options.limits)
-                .map_err(whole)?,
+            writer: self.writer(grows.as_ref()).map_err(whole)?,
+            grows: grows.is_some(),
+            crowded: false,
             hasher: layer.blob.as_ref().map(|b| Hasher::new(b.algorithm())),
             bytes: 0,
             told: Instant::now(),
@@ -207,7 +217,7 @@ impl Work<'_> {
             partial: None,
         };
         let result = self.fill(&mut gauge, partial);
-        let partial = gauge.partial.take();
+        let (partial, crowded) = (gauge.partial.take(), gauge.crowded);
         let result = result.and_then(|()| gauge.finish()).and_then(|info| {
             if info.diff_id == layer.diff {
                 Ok(info)
@@ -217,12 +227,23 @@ impl Work<'_> {
         });
         // Kept only for what a later try may bring to its end; that of a whole layer goes with
         // [`Partial::forget`].
+        if crowded {
+            *keep = Keep::NoRoom;
+        }
         if let Some(partial) = partial
-            && result.as_ref().is_err_and(is_about_bytes)
+            && (crowded || result.as_ref().is_err_and(is_about_bytes))
         {
             partial.remove();
         }
         result.map_err(whole)
+    }
+
+    fn writer(&self, grows: Option<&File>) -> Result<Writer> {
+        let (program, limits) = (&self.options.layer_program, &self.options.limits);
+        match grows {
+            Some(file) => Writer::start_growing(self.dir, program, limits, file),
+            None => Writer::start(self.dir, program, limits),
+        }
     }
 
     fn fill(&self, gauge: &mut Gauge<'_>, partial: Option<Partial>) -> Result<()> {
@@ -279,6 +300,15 @@ impl Work<'_> {
     }
 }
 
+/// What a broken fetch leaves for the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Keep {
+    WhatCame,
+    /// As before, but the disk has not taken it.
+    NoRoom,
+    Nothing,
+}
+
 /// Why a layer did not come, and whether bytes of an earlier fetch had a part in it.
 struct Broken {
     error: Error,
@@ -314,16 +344,23 @@ struct Gauge<'a> {
     told: Instant,
     events: Events<'a>,
     stop: &'a AtomicBool,
-    /// Takes the bytes that a later fetch need not ask for again.
+    /// Takes the bytes that a later fetch need not ask for again; the reader reads them there.
     partial: Option<Partial>,
+    /// Whether the reader reads a file, and only hears how much is in it.
+    grows: bool,
+    /// Whether the disk had no room for that file.
+    crowded: bool,
 }
+
+/// Time between looks whether to stop while a reader comes to its end.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Time between two events of one layer.
 const PACE: Duration = Duration::from_millis(100);
 
 impl Gauge<'_> {
     /// Checks all of the compressed bytes before the layer gets its name.
-    fn finish(self) -> Result<layer::LayerInfo> {
+    fn finish(mut self) -> Result<layer::LayerInfo> {
         if let Some(size) = self.layer.size
             && size != self.bytes
         {
@@ -341,6 +378,12 @@ impl Gauge<'_> {
                 ));
             }
         }
+        // It may be far behind what has come.
+        while !self.writer.wait(LOOK)? {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(stopped());
+            }
+        }
         self.writer.finish()
     }
 }
@@ -350,18 +393,21 @@ impl Write for Gauge<'_> {
         if self.stop.load(Ordering::Relaxed) {
             return Err(stopped().into());
         }
-        self.writer.write_all(bytes)?;
+        self.bytes += u64::try_from(bytes.len()).unwrap_or(0);
+        if let Some(partial) = &mut self.partial
+            && !partial.append(bytes)
+        {
+            self.crowded = true;
+            let because = "no space left to keep what has come";
+            return Err(Error::new(Kind::NoSpace, because).into());
+        }
+        match self.grows {
+            true => self.writer.grown(self.bytes)?,
+            false => self.writer.write_all(bytes)?,
+        }
         if let Some(hasher) = &mut self.hasher {
             hasher.update(bytes);
         }
-        // A full disk may still have room for the layer itself.
-        if let Some(partial) = &mut self.partial
-            && !partial.append(bytes)
-            && let Some(partial) = self.partial.take()
-        {
-            partial.remove();
-        }
-        self.bytes += u64::try_from(bytes.len()).unwrap_or(0);
         if self.told.elapsed() >= PACE {
             self.told = Instant::now();
             (self.events)(Event::LayerProgress {

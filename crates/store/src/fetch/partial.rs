@@ -64,6 +64,14 @@ impl Partial {
         None
     }
 
+    /// The file once more, to be read from its beginning by others.
+    pub(super) fn reader(&self) -> Option<File> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::open(&self.path, flags, Mode::empty())
+            .map(File::from)
+            .ok()
+    }
+
     /// Bytes that are there.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes

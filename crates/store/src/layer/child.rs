@@ -5,6 +5,7 @@ use super::below::{Below, Found};
 use super::confine::lock_in;
 use super::filter;
 use super::form::{Filter, Form};
+use super::growing::Growing;
 use super::inflate;
 use super::info::Layer;
 use super::input::{Budget, Input, Kept, Stream};
@@ -22,7 +23,7 @@ use sha2::{Digest as _, Sha256};
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, Read, Write};
 use std::os::unix::fs::FileExt;
 
 /// Most bytes of `/etc/passwd` and of `/etc/group` that are kept; a longer file counts as none.
@@ -103,6 +104,11 @@ impl Child {
                 let layer = self.layer(from, tar, index, None)?;
                 Ok(Some(Answer::Layer(layer)))
             }
+            Job::Growing => {
+                let [ticks, file, tar, index] = descriptors(fds)?;
+                let layer = self.layer(Growing::new(ticks, file), tar, index, None)?;
+                Ok(Some(Answer::Layer(layer)))
+            }
             Job::Aci => {
                 let [from, tar, index, manifest] = descriptors(fds)?;
                 let layer = self.layer(from, tar, index, Some(manifest))?;
@@ -169,7 +175,7 @@ impl Child {
     /// An App Container Image comes with a file for its manifest.
     fn layer(
         &self,
-        from: File,
+        from: impl Read,
         mut tar: File,
         index: File,
         manifest: Option<File>,

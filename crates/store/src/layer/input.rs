@@ -73,13 +73,16 @@ impl<'a> Stream<'a> {
 
     /// Takes more from the source; `false` at its end.
     fn more(&mut self) -> Result<bool> {
-        let n = loop {
-            match self.from.read(&mut self.buffer) {
-                Ok(n) => break n,
+        // Whole buffers, so that the pages of the tar are written once each.
+        let mut n = 0;
+        while let Some(rest) = self.buffer.get_mut(n..).filter(|rest| !rest.is_empty()) {
+            match self.from.read(rest) {
+                Ok(0) => break,
+                Ok(more) => n += more,
                 Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(super::inflate::failure(&e)),
             }
-        };
+        }
         let bytes = self.buffer.get(..n).unwrap_or(&[]);
         self.seen += n as u64;
         if self.seen > self.budget.bytes {

@@ -26,6 +26,7 @@ pub(crate) mod disk;
 pub(crate) mod entry;
 mod filter;
 mod form;
+mod growing;
 mod inflate;
 pub(crate) mod info;
 pub(crate) mod input;

@@ -4,9 +4,12 @@ use super::Limits;
 use super::wire::{Answer, Bounds, Job};
 use crate::error::{Doing, Error, Kind, Result};
 use crate::options::LayerProgram;
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::io::Errno;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 /// A running child, killed when it is dropped.
 #[derive(Debug)]
@@ -67,6 +70,19 @@ impl Process {
         match Answer::receive(self.socket.as_fd())? {
             Some(answer) => Ok(answer),
             None => Err(self.gone()),
+        }
+    }
+
+    /// Waits so long for an answer, or for its end; whether one of them is there.
+    pub(super) fn has_answered(&self, most: Duration) -> Result<bool> {
+        let mut polled = [PollFd::new(&self.socket, PollFlags::IN)];
+        let time = Timespec {
+            tv_sec: i64::try_from(most.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: most.subsec_nanos().into(),
+        };
+        match rustix::event::poll(&mut polled, Some(&time)) {
+            Err(Errno::INTR) => Ok(false),
+            other => Ok(other? != 0),
         }
     }
 

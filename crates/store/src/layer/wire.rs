@@ -54,6 +54,9 @@ pub(crate) enum Job {
     Start(Bounds),
     /// Read a layer: compressed bytes, tar, index. Answer [`Answer::Layer`].
     Layer,
+    /// Read a layer whose compressed bytes grow in a file: how many are there (eight bytes each
+    /// time, little-endian), the file, tar, index. Answer [`Answer::Layer`].
+    Growing,
     /// Read an App Container Image: compressed bytes, tar, index, manifest. Answer [`Answer::Layer`].
     Aci,
     /// A tar on disk, for data: the tar. No answer.
@@ -128,6 +131,7 @@ impl Job {
                 bounds.put(&mut out);
             }
             Self::Layer => out.push(1),
+            Self::Growing => out.push(7),
             Self::Aci => out.push(6),
             Self::Tar(diff) => {
                 out.push(2);
@@ -154,6 +158,7 @@ impl Job {
         let job = match u8::take(&mut from)? {
             0 => Self::Start(Record::take(&mut from)?),
             1 => Self::Layer,
+            7 => Self::Growing,
             6 => Self::Aci,
             2 => Self::Tar(Record::take(&mut from)?),
             3 => Self::Have(Record::take(&mut from)?),

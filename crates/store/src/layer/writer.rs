@@ -14,6 +14,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Bytes that may wait in the pipe to the child.
 const PIPE: usize = 1 << 20;
@@ -34,6 +35,17 @@ pub struct Writer {
     manifest: Option<File>,
 }
 
+/// How the compressed bytes reach the child.
+#[derive(Clone, Copy)]
+enum Input<'a> {
+    /// Through the pipe.
+    Pipe,
+    /// In this file; through the pipe comes how many there are.
+    Growing(&'a File),
+    /// Through the pipe, and they are those of an App Container Image.
+    Aci,
+}
+
 /// Bytes that a layer may fill of the store's file system: a part stays free for others, 5 % of
 /// it, at most 256 MiB.
 fn room(store: &Path) -> Result<u64> {
@@ -49,31 +61,52 @@ impl Writer {
     /// # Errors
     /// When files cannot be created or the program cannot be started.
     pub fn start(store: &Path, program: &LayerProgram, limits: &Limits) -> Result<Self> {
-        Self::begin(store, program, limits, Form::Oci)
+        Self::begin(store, program, limits, Input::Pipe)
     }
 
     /// As [`Writer::start`], for an App Container Image.
     pub(crate) fn start_aci(store: &Path, program: &LayerProgram, limits: &Limits) -> Result<Self> {
-        Self::begin(store, program, limits, Form::Aci)
+        Self::begin(store, program, limits, Input::Aci)
     }
 
-    fn begin(store: &Path, program: &LayerProgram, limits: &Limits, form: Form) -> Result<Self> {
+    /// As [`Writer::start`], but the child reads `file`, as far as [`Writer::grown`] tells.
+    pub(crate) fn start_growing(
+        store: &Path,
+        program: &LayerProgram,
+        limits: &Limits,
+        file: &File,
+    ) -> Result<Self> {
+        Self::begin(store, program, limits, Input::Growing(file))
+    }
+
+    fn begin(
+        store: &Path,
+        program: &LayerProgram,
+        limits: &Limits,
+        input: Input<'_>,
+    ) -> Result<Self> {
         let dir = Growing::new(store, "layer")?;
         let tar = dir.create("tar")?;
         let index = dir.create("index")?;
         let (theirs, pipe) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
-        // A user near the limit of pipe memory gets a smaller one, which is only slower.
-        let _ = rustix::pipe::fcntl_setpipe_size(&pipe, PIPE);
+        let mut fds = vec![theirs.as_fd()];
+        if let Input::Growing(file) = input {
+            fds.push(file.as_fd());
+        } else {
+            // A user near the limit of pipe memory gets a smaller one, which is only slower.
+            let _ = rustix::pipe::fcntl_setpipe_size(&pipe, PIPE);
+        }
         let process = Process::start(program, limits, room(store)?)?;
-        let mut fds = vec![theirs.as_fd(), tar.as_fd(), index.as_fd()];
-        let manifest = match form {
-            Form::Oci => None,
-            Form::Aci => Some(dir.create("manifest")?),
+        fds.extend([tar.as_fd(), index.as_fd()]);
+        let manifest = match input {
+            Input::Aci => Some(dir.create("manifest")?),
+            _ => None,
         };
         fds.extend(manifest.iter().map(AsFd::as_fd));
-        let job = match form {
-            Form::Oci => Job::Layer,
-            Form::Aci => Job::Aci,
+        let job = match input {
+            Input::Pipe => Job::Layer,
+            Input::Growing(_) => Job::Growing,
+            Input::Aci => Job::Aci,
         };
         process.send(&job, &fds)?;
         Ok(Self {
@@ -85,6 +118,23 @@ impl Writer {
             index,
             manifest,
         })
+    }
+
+    /// Tells the child that its file has so many bytes by now.
+    ///
+    /// # Errors
+    /// As writing into it: when the child has given up, its reason.
+    pub(crate) fn grown(&mut self, bytes: u64) -> io::Result<()> {
+        io::Write::write_all(self, &bytes.to_le_bytes())
+    }
+
+    /// Ends the input and waits for the child, so long; whether it has answered.
+    ///
+    /// # Errors
+    /// Of the system.
+    pub(crate) fn wait(&mut self, most: Duration) -> Result<bool> {
+        drop(self.pipe.take());
+        self.process.has_answered(most)
     }
 
     /// Ends the input, waits for the child, and puts the layer into the store under the digest
