@@ -16,7 +16,10 @@ pub use crate::registry::Login;
 /// `BadReference` for anything else.
 pub fn registry(text: &str) -> Result<String> {
     let what = || format!("read registry name `{}`", text.escape_debug());
-    let bare = text.strip_prefix("https://").unwrap_or(text);
+    let bare = ["https://", "http://"]
+        .iter()
+        .find_map(|scheme| text.strip_prefix(scheme))
+        .unwrap_or(text);
     let bare = bare.trim_end_matches('/');
     let bare = bare
         .strip_suffix("/v1")

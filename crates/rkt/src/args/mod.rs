@@ -117,6 +117,19 @@ pub(crate) enum Format {
 ///
 /// `--help` is printed here and ends in `Err` with status 0.
 pub(crate) fn parse<T: Parser>(verb: &str, words: Vec<OsString>) -> Result<T, Failure> {
+    let command = T::command();
+    let help = |word: &OsString| word == "--help" || word == "-h";
+    if command.has_subcommands()
+        && !words.is_empty()
+        && verb_position(&words).is_none()
+        && !words.iter().any(help)
+    {
+        // clap would complain about the options instead.
+        let shown = command.get_subcommands().filter(|c| !c.is_hide_set());
+        let names: Vec<&str> = shown.map(clap::Command::get_name).collect();
+        let told = format!("`rkt {verb}` needs one of: {}", names.join(", "));
+        return Err(Failure::usage(told));
+    }
     let argv = std::iter::once(OsString::from(format!("rkt {verb}"))).chain(words);
     T::try_parse_from(argv).map_err(|error| {
         if error.use_stderr() {
