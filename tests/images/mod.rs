@@ -6,6 +6,7 @@ mod content;
 mod equality;
 mod hostile;
 mod policy;
+mod progress;
 mod proxy;
 mod registries;
 mod repair;
