@@ -4,6 +4,7 @@ pub(crate) mod aci;
 mod commands;
 mod content;
 mod equality;
+mod exporting;
 mod hostile;
 mod policy;
 mod progress;

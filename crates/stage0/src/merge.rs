@@ -91,6 +91,33 @@ pub fn manifest(
     })
 }
 
+/// How an image runs when nobody says anything: for images that are written in another form.
+///
+/// # Errors
+/// For a user or a path that nobody could run it with.
+pub fn of_image(config: &ImageConfig, accounts: &Accounts) -> Result<App, Error> {
+    let who = users::resolve(&config.user, None, &config.groups, accounts)?;
+    let environment = config.env.iter().filter_map(|word| word.split_once('='));
+    Ok(App {
+        exec: [config.entrypoint.as_slice(), &config.cmd].concat(),
+        user: who.uid.to_string(),
+        group: who.gid.to_string(),
+        supplementary_gids: who.groups,
+        working_directory: working_directory(&AppRequest::default(), config)?,
+        environment: environment
+            .map(|(name, value)| Pair {
+                name: name.to_owned(),
+                value: value.to_owned(),
+            })
+            .collect(),
+        mount_points: volumes::mount_points(config)?,
+        ports: config.ports.clone(),
+        isolators: config.isolators.clone(),
+        stop_signal: config.stop_signal.clone().unwrap_or_default(),
+        stop_timeout_ms: STOP_TIMEOUT_MS,
+    })
+}
+
 fn app_name(app: &AppRequest, image: &ImageFacts) -> Result<AppName, Error> {
     if let Some(name) = &app.name {
         return Ok(name.clone());

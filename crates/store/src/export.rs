@@ -47,7 +47,7 @@ impl Store {
         };
         if image.aci.is_some() != (form == Form::Aci) {
             let why = match form {
-                Form::Aci => "it is no App Container Image, and images are not converted",
+                Form::Aci => "it is no App Container Image",
                 _ => "it is an App Container Image, and images are not converted",
             };
             return Err(Error::new(Kind::Unsupported, why))

@@ -31,6 +31,7 @@ mod manifest;
 pub mod mounts;
 mod oci;
 pub mod options;
+pub mod pack;
 pub mod platform;
 pub mod reference;
 pub mod registries;

@@ -6,7 +6,7 @@ mod gc;
 mod history;
 mod in_use;
 mod list;
-mod place;
+pub(super) mod place;
 mod render;
 mod rm;
 mod tag;

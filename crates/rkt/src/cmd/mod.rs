@@ -14,6 +14,7 @@ mod doctor;
 mod enter;
 mod erofs_probe;
 mod explain;
+mod export;
 mod fetch;
 mod frozen_probe;
 mod gc;
@@ -122,6 +123,12 @@ pub(crate) const VERBS: &[Verb] = &[
         &[],
         "Print the manifest of a pod",
         cat_manifest::run,
+    ),
+    verb(
+        "export",
+        &[],
+        "Write an app of a pod that has ended as an image",
+        export::run,
     ),
     verb(
         "fetch",

@@ -3,7 +3,7 @@
 //! Source: appc 0.8.11, "Image Manifest Schema". Unknown keys are passed over, `null` is the same
 //! as nothing, and every word that is used is checked here once.
 
-use super::words::{bad, identifier, is_date, show, version};
+use super::words::{bad, identifier, is_date, is_variable, show, version};
 use crate::error::{Doing, Result};
 use rkt_spec::VolumeName;
 use rkt_spec::manifest::Pair;
@@ -249,15 +249,8 @@ fn app(raw: RawApp) -> Result<App> {
         )));
     }
     let environment = raw.environment.unwrap_or_default();
-    for variable in &environment {
-        let mut bytes = variable.name.bytes();
-        let first = bytes
-            .next()
-            .is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
-        let rest = bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'));
-        if !first || !rest {
-            return Err(bad(format!("`{}` names no variable", show(&variable.name))));
-        }
+    if let Some(odd) = environment.iter().find(|v| !is_variable(&v.name)) {
+        return Err(bad(format!("`{}` names no variable", show(&odd.name))));
     }
     unique("variable", environment.iter().map(|v| v.name.as_str()))?;
     let handlers: Vec<String> = raw

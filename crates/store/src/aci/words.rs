@@ -128,6 +128,15 @@ pub(crate) fn appc_architecture(go: &str, variant: &str) -> String {
         .to_owned()
 }
 
+/// Whether appc allows it as the name of a variable.
+pub(crate) fn is_variable(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    let first = bytes
+        .next()
+        .is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
+    first && bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
+}
+
 /// A quantity in JSON, a string or a number, as a whole number of thousandths.
 pub(crate) fn quantity(value: &serde_json::Value) -> Result<u64> {
     let text = match value {

@@ -8,9 +8,11 @@
 
 mod inside;
 mod make;
+mod merged;
 mod pinned;
 mod remote;
 
+pub use merged::merged;
 pub(crate) use remote::serve;
 
 use crate::error::{Doing, Result};

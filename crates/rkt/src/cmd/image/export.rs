@@ -4,11 +4,13 @@ use super::place;
 use crate::args::Globals;
 use crate::failure::Failure;
 use clap::ValueEnum;
+use rkt_stage0::merge;
 use rkt_store::export::Form;
-use rkt_store::{Image, OpenMode, Store};
-use std::ffi::OsString;
-use std::fs::File;
+use rkt_store::layer::{self, ChainId};
+use rkt_store::pack::{self, About, Packing};
+use rkt_store::{Image, OpenMode, Store, mounts};
 use std::io::{BufWriter, IsTerminal, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// Words of `rkt image export`.
@@ -20,8 +22,8 @@ pub(super) struct Export {
     /// The file to write; `-` is stdout
     #[arg(value_name = "FILE", default_value = "-")]
     file: PathBuf,
-    /// oci (a layout in a tar) or docker (as `docker save`); aci for App Container Images, which
-    /// have no other
+    /// oci (a layout in a tar), docker (as `docker save`) or aci; App Container Images have no
+    /// other
     #[arg(long, value_enum, hide_possible_values = true)]
     format: Option<Shape>,
     /// Replace a file that is there
@@ -52,59 +54,83 @@ pub(super) fn run(asked: &Export) -> Result<u8, Failure> {
         None if image.aci.is_some() => Form::Aci,
         None => Form::Oci,
     };
-    if asked.file == Path::new("-") {
-        let out = std::io::stdout();
-        if out.is_terminal() {
-            return Err(Failure::usage("export an image: stdout is a terminal")
-                .hint("name a file, or send stdout to one"));
-        }
-        store.export(
-            &image,
-            form,
-            &mut BufWriter::with_capacity(1 << 20, out.lock()),
-        )?;
-        return Ok(0);
-    }
-    to_file(&store, &image, form, asked)?;
-    Ok(0)
-}
-
-/// Writes beside, then renames: a file of that name is whole or not there.
-fn to_file(store: &Store, image: &Image, form: Form, asked: &Export) -> Result<(), Failure> {
-    let doing = |e: std::io::Error| {
-        Failure::usage(format!("write `{}`", asked.file.display())).because(e.to_string())
+    let target = place::Target {
+        file: &asked.file,
+        overwrite: asked.overwrite,
     };
-    if !asked.overwrite && asked.file.symlink_metadata().is_ok() {
-        return Err(Failure::usage(format!(
-            "output file `{}` exists (try --overwrite)",
-            asked.file.display()
-        )));
+    let stdout = asked.file == Path::new("-");
+    if !stdout {
+        target.check()?;
     }
-    let beside = place::beside(&asked.file)?;
-    let file = File::options()
-        .write(true)
-        .create_new(true)
-        .open(&beside)
-        .map_err(doing)?;
-    let remove = Unfinished(beside.clone());
-    let mut out = BufWriter::with_capacity(1 << 20, file);
-    store.export(image, form, &mut out)?;
-    out.flush().map_err(doing)?;
-    if asked.overwrite {
-        std::fs::rename(&beside, &asked.file).map_err(doing)?;
-    } else {
-        place::rename_new(&beside, &asked.file).map_err(doing)?;
+    if form == Form::Aci && image.aci.is_none() {
+        let made = Made::of(&store, &image, asked)?;
+        return match stdout {
+            true => to_stdout(|to| made.write(to)),
+            false => target.write(|to| made.write(to)),
+        };
     }
-    drop(remove);
-    Ok(())
+    let whole = |to: &mut dyn Write| Ok(store.export(&image, form, to).map(|_| 0)?);
+    match stdout {
+        true => to_stdout(whole),
+        false => target.write(whole),
+    }
 }
 
-/// Removes the file of a failed export.
-struct Unfinished(PathBuf);
+fn to_stdout(fill: impl FnOnce(&mut dyn Write) -> Result<u8, Failure>) -> Result<u8, Failure> {
+    let out = std::io::stdout();
+    if out.is_terminal() {
+        return Err(Failure::usage("export an image: stdout is a terminal")
+            .hint("name a file, or send stdout to one"));
+    }
+    let mut out = BufWriter::with_capacity(1 << 20, out.lock());
+    let status = fill(&mut out)?;
+    out.flush()
+        .map_err(|e| Failure::usage("export an image").because(e.to_string()))?;
+    Ok(status)
+}
 
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        // After the rename there is none, and that is silent.
-        let _ = std::fs::remove_file(OsString::from(&self.0));
+/// An App Container Image that is made of another.
+struct Made {
+    manifest: Vec<u8>,
+    root: OwnedFd,
+}
+
+impl Made {
+    /// Mounts the image's files and writes a manifest of what it says about itself.
+    fn of(store: &Store, image: &Image, asked: &Export) -> Result<Self, Failure> {
+        crate::cmd::look::need_root()?;
+        let app = merge::of_image(&image.config, &store.accounts(image)?)?;
+        let about = About {
+            title: &image.name,
+            os: &image.config.os,
+            architecture: &image.config.architecture,
+            variant: &image.config.variant,
+            app: &app,
+        };
+        let (manifest, notes) = pack::manifest(&about)?;
+        for note in notes {
+            crate::cmd::note(&format!("image: {note}"));
+        }
+        // Damage must not leave the store unnoticed.
+        for diff in &image.layers {
+            layer::verify(store.dir(), diff)?;
+        }
+        let chains: Vec<ChainId> = image
+            .chains
+            .iter()
+            .rev()
+            .map(|c| ChainId::from_digest(c.clone()))
+            .collect();
+        let program = crate::registry::layer_program();
+        let run_dir = &asked.globals.run_dir;
+        let layers = mounts::attach(store.dir(), run_dir, &program, mounts::Way::Best, &chains)?;
+        let root = mounts::merged(store.dir(), &layers, None)?;
+        Ok(Self { manifest, root })
+    }
+
+    fn write(&self, to: &mut dyn Write) -> Result<u8, Failure> {
+        let written = pack::write(&self.manifest, self.root.as_fd(), None, Packing::Plain, to)?;
+        crate::cmd::export::note_sockets(written);
+        Ok(0)
     }
 }
