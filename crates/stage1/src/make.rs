@@ -60,6 +60,13 @@ impl Pod {
         inherited: &Inherited,
     ) -> Result<(), Failure> {
         let layout = Layout::detect();
+        // It is everybody's, whatever run directory this rkt was told.
+        match rustix::fs::mkdir(IDS_DIR, rustix::fs::Mode::from_raw_mode(0o711)) {
+            Err(error) if error != rustix::io::Errno::EXIST => {
+                return Err(error).doing(|| format!("make `{IDS_DIR}`"));
+            }
+            _ => {}
+        }
         let block = blocks::reserve(Path::new(IDS_DIR), plan.slots)
             .doing(|| "reserve ids for the pod".into())?;
         let base = block.base;
