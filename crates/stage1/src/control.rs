@@ -215,20 +215,22 @@ impl Server {
             return;
         };
         let mut buffer = [0u8; 64];
-        let word = match (late, rustix::io::read(&report, &mut buffer)) {
-            (true, _) => None,
-            (false, Ok(n)) if n > 0 && said.len() < 256 => {
+        // Of a child that is late nothing is read: it says nothing, and the read would wait for it.
+        let read = (!late).then(|| rustix::io::read(&report, &mut buffer));
+        let word = match read {
+            None => None,
+            Some(Ok(n)) if n > 0 && said.len() < 256 => {
                 said.extend_from_slice(buffer.get(..n).unwrap_or(&[]));
                 entered.starting = Some((report, said, at));
                 client.entered = Some(entered);
                 return;
             }
-            (false, Err(rustix::io::Errno::INTR)) => {
+            Some(Err(rustix::io::Errno::INTR)) => {
                 entered.starting = Some((report, said, at));
                 client.entered = Some(entered);
                 return;
             }
-            (false, _) => Some(said),
+            Some(_) => Some(said),
         };
         let Some(app) = supervisor.pod.apps.get(entered.app) else {
             return;
