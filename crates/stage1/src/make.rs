@@ -79,7 +79,7 @@ impl Pod {
         let mut launchers = Vec::new();
         let mut holders = Vec::new();
         for app in &plan.apps {
-            holders.push(hold(host, plan, app)?);
+            holders.push(hold(host, plan, app, base)?);
             let group = cgroups.app(&app.name, &with_launcher(&layout, &app.limits))?;
             launchers.push(Launcher::start(&parts(host, app, &group, plan.weaken))?);
             groups.push(group);
@@ -181,12 +181,13 @@ impl Pod {
     }
 }
 
-fn hold(host: &Host, plan: &Plan, app: &AppPlan) -> Result<Option<Holder>, Failure> {
+fn hold(host: &Host, plan: &Plan, app: &AppPlan, base: u32) -> Result<Option<Holder>, Failure> {
     if plan.weaken & weaken::USERNS != 0 {
         return Ok(None);
     }
     // For an app of the pod's own namespace it only maps the ids of mounts: nobody lives there.
-    Holder::start(host, Some(app.walls.max_user_namespaces))
+    let owner = idmap::slot_base(base, app.slot);
+    Holder::start(host, owner, Some(app.walls.max_user_namespaces))
         .map(Some)
         .doing(|| format!("make the user namespace of app `{}`", app.name))
 }

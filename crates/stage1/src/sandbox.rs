@@ -85,6 +85,7 @@ impl Sandbox {
                 let child = InitChild {
                     host,
                     plan,
+                    base,
                     talk: theirs,
                     ready: ready_theirs,
                 };
@@ -186,6 +187,7 @@ fn hear_with(talk: &OwnedFd) -> Result<Vec<OwnedFd>, Failure> {
 struct InitChild<'a> {
     host: &'a Host,
     plan: &'a Plan,
+    base: u32,
     talk: OwnedFd,
     ready: OwnedFd,
 }
@@ -207,6 +209,10 @@ impl InitChild<'_> {
         if self.plan.net.is_own() {
             kinds |= ns::kind::NET;
         }
+        // Not root's, for the reason that [`users::Holder::start`] has.
+        cred::effective_uid(self.base)
+            .and_then(|()| cred::die_with_parent())
+            .doing(|| format!("become user {}", self.base))?;
         ns::unshare(kinds).doing(|| "make the pod's namespaces".into())?;
         let wire = (self.plan.net == Net::Private)
             .then(|| self.open_wire())

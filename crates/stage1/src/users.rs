@@ -20,7 +20,17 @@ pub(crate) struct Holder {
 impl Holder {
     /// Starts the child. `max_user_namespaces` is written from inside, where only a process with
     /// CAP_SYS_RESOURCE in the new namespace can, so that the app cannot raise it again.
-    pub(crate) fn start(host: &Host, max_user_namespaces: Option<u32>) -> Result<Self, Failure> {
+    ///
+    /// The namespace belongs to `owner`, an id of the pod's own. What the kernel counts by user
+    /// (watches of files, bytes of queues, nested namespaces) it counts for a namespace's owner
+    /// too: were all of them root's, one app could use up what root and every other pod have. An
+    /// owner has every capability over its namespace, but nobody who has an id of a pod's is in
+    /// the host's user namespace, where that would count.
+    pub(crate) fn start(
+        host: &Host,
+        owner: u32,
+        max_user_namespaces: Option<u32>,
+    ) -> Result<Self, Failure> {
         let (wait, go) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
             .doing(|| "make a pipe".into())?;
         let body = || {
@@ -36,7 +46,11 @@ impl Holder {
                 Some(Err(_)) => 2,
             }
         };
-        let (pid, pidfd) = process::fork_with(process::flags::NEWUSER, body)
+        let own = rustix::process::geteuid().as_raw();
+        cred::effective_uid(owner).doing(|| format!("become user {owner} for a moment"))?;
+        let made = process::fork_with(process::flags::NEWUSER, body);
+        cred::effective_uid(own).doing(|| format!("become user {own} again"))?;
+        let (pid, pidfd) = made
             .doing(|| "make a user namespace".into())
             .map_err(|f| f.hint("`rkt doctor` tells whether this host allows user namespaces"))?;
         Ok(Self { pid, pidfd, go })

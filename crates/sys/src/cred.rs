@@ -136,6 +136,21 @@ pub fn become_ids(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
     Ok(())
 }
 
+/// Takes another effective uid and keeps every capability that is permitted; real and saved uid
+/// stay, so that [`effective_uid`] can take the old one back. For this thread only. The process is
+/// not dumpable afterwards and forgets [`die_with_parent`] (`prctl(2)`).
+///
+/// # Errors
+/// `EPERM` without CAP_SETUID, for a uid that is none of the three.
+pub fn effective_uid(uid: u32) -> io::Result<()> {
+    let same = u32::MAX;
+    // SAFETY: integers only.
+    check(unsafe { libc::syscall(libc::SYS_setresuid, same, uid, same) })?;
+    // A change from 0 to another clears the effective set (capabilities(7)).
+    let all = permitted();
+    capset(all, all, 0)
+}
+
 /// Asks for SIGKILL when the parent thread ends; cleared by every change of credentials.
 ///
 /// # Errors

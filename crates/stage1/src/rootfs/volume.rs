@@ -50,7 +50,7 @@ impl IdMaps {
             let map = idmap::volume(volume.owner, slot_base, who, source, access).doing(doing)?;
             if let Some(map) = map {
                 *slot = Some(
-                    Holder::start(host, None)?
+                    Holder::start(host, slot_base, None)?
                         .finish(host, &map.uids, &map.gids)
                         .doing(doing)?,
                 );
