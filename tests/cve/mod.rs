@@ -1,5 +1,6 @@
 //! Known holes of other engines, by their numbers; see docs/cve.md.
 
+use rkt_tests::attack::record_held;
 use rkt_tests::layout::Image;
 use rkt_tests::tar::{Entry, Kind};
 use rkt_tests::{Done, Rkt};
@@ -39,6 +40,10 @@ fn cve_2024_21626_a_working_directory_by_descriptor_leads_nowhere() {
             "{dir}\n{done}"
         );
     }
+    // A directory that an image names is where its app begins.
+    let image = Image::with_probe(&[Entry::dir("here")]).set("WorkingDir", json!("/here"));
+    let done = run(&rkt, &image, &["--", "report", "--json", "--no-attacks"]);
+    record_held("G13.1", true, done.json()["cwd"] == "/here");
     rkt.leaves_nothing();
 }
 
@@ -61,6 +66,9 @@ fn cve_2024_40635_users_that_overflow_are_not_root() {
             .ends_with(125)
             .is_one_clear_error();
     }
+    let image = Image::with_probe(&[]).set("User", json!("1000"));
+    let done = run(&rkt, &image, &["--", "who"]);
+    record_held("A11.1", true, done.ok().contains("euid=3e8 "));
     rkt.leaves_nothing();
 }
 
@@ -83,6 +91,10 @@ fn cve_2026_47262_a_hostile_passwd_file_costs_nothing() {
             .is_one_clear_error();
         assert!(done.took.as_secs() < 5, "{name}\n{done}");
     }
+    let users = Entry::file("etc/passwd", "somebody:x:1000:1000::/:\n");
+    let image = Image::with_probe(&[Entry::dir("etc"), users]).set("User", json!("somebody"));
+    let done = run(&rkt, &image, &["--", "who"]);
+    record_held("A12.1", true, done.ok().contains("euid=3e8 "));
 }
 
 #[test]
@@ -108,6 +120,15 @@ fn cve_2026_41579_a_dev_that_is_a_symlink_is_not_followed() {
         assert!([0, 125].contains(&done.status), "{name}\n{done}");
         assert_eq!(fs::read_dir(&outside).unwrap().count(), 0, "{name}");
     }
+    record_held("G11.1", true, naive_walk_arrives(&rkt, "dev"));
+}
+
+/// Who makes directories by path, below a root in which a name is a link, makes them elsewhere.
+fn naive_walk_arrives(rkt: &Rkt, name: &str) -> bool {
+    let (root, outside) = (rkt.open_dir("naive"), rkt.open_dir("naive-outside"));
+    std::os::unix::fs::symlink(&outside, root.join(name)).unwrap();
+    fs::create_dir_all(root.join(name).join("here")).unwrap();
+    outside.join("here").exists()
 }
 
 #[test]
@@ -151,6 +172,9 @@ fn cve_2019_19921_volumes_on_proc_are_refused() {
     let image = Image::with_probe(&[]).set("Volumes", json!({ "/proc": {} }));
     let done = run(&rkt, &image, &["--", "exit", "0"]);
     assert!(done.status != 0, "{done}");
+    let flag = format!("-v{}:/elsewhere", dir.display());
+    let done = rkt.run(&[&flag, PROBE, "--", "list", "/elsewhere"]);
+    record_held("G14.1", true, done.status == 0);
     rkt.leaves_nothing();
 }
 
@@ -172,6 +196,7 @@ fn cve_2024_45310_targets_of_volumes_stay_inside() {
         assert!([0, 125].contains(&done.status), "{to}\n{done}");
         assert_eq!(fs::read_dir(&outside).unwrap().count(), 0, "{to}");
     }
+    record_held("G10.1", true, naive_walk_arrives(&rkt, "data"));
 }
 
 #[test]
@@ -248,6 +273,9 @@ fn cve_2026_15809_names_with_newlines_go_into_no_file() {
     let image = Image::with_probe(&[]).set("Env", json!(["HOME=/x\nroot2:x:0:0::/:/bin/sh"]));
     let done = run(&rkt, &image, &["--", "cat", "/etc/passwd"]);
     assert!(!done.out.contains("root2"), "{done}");
+    let image = Image::with_probe(&[]).set("Env", json!(["HOME=/x"]));
+    let done = run(&rkt, &image, &["--", "env"]);
+    record_held("G22.1", true, done.ok().contains("HOME=/x\n"));
 }
 
 #[test]
@@ -260,6 +288,23 @@ fn cve_2026_53488_labels_of_an_image_are_no_options() {
     assert!(!facts["effective"].to_string().contains("SYS_ADMIN"));
     let own = rkt_tests::eyes::Process::own().namespace("net");
     assert_ne!(facts["namespaces"]["net"], own);
+    // The same words as flags are options.
+    let words = [
+        "run",
+        "--rm",
+        "--quiet",
+        "--net=host",
+        "--caps-retain=all",
+        PROBE,
+        "--",
+        "report",
+        "--json",
+        "--no-attacks",
+    ];
+    let facts = rkt.rkt(&words).json();
+    let works =
+        facts["namespaces"]["net"] == own && facts["effective"].to_string().contains("SYS_ADMIN");
+    record_held("G23.1", true, works);
 }
 
 #[test]

@@ -107,6 +107,17 @@ impl<'a> Pod<'a> {
             .collect()
     }
 
+    /// Processes of the pod that have ended and that nobody has waited for. No cgroup names
+    /// them: they are found by their parent.
+    pub fn zombies(&self) -> Vec<Process> {
+        let parents: Vec<i32> = self.processes().iter().map(|p| p.pid).collect();
+        eyes::all_pids()
+            .into_iter()
+            .filter_map(Process::read)
+            .filter(|p| p.is_zombie() && parents.contains(&p.parent()))
+            .collect()
+    }
+
     /// Processes of one app.
     pub fn app_processes(&self, app: &str) -> Vec<Process> {
         host::cgroup_processes(&self.cgroup().join(format!("app-{app}")))

@@ -113,12 +113,7 @@ fn orphans_are_reaped_and_init_stays_small() {
     let Some(rkt) = Rkt::needs(&[]) else { return };
     let pod = rkt.start(&[PROBE, "--name=a", "--", "sleep"]);
     pod.enter(None, &["/rkt-probe", "orphans", "500"]).ok();
-    wait_for("no zombies", 5, || {
-        let pids = host::cgroup_processes(&pod.cgroup());
-        pids.into_iter()
-            .filter_map(rkt_tests::eyes::Process::read)
-            .all(|p| !p.is_zombie())
-    });
+    wait_for("no zombies", 5, || pod.zombies().is_empty());
     let init = pod.init();
     let resident: u64 = init
         .field("VmRSS")

@@ -7,6 +7,7 @@
 
 mod attack;
 mod facts;
+mod hoard;
 mod issue576;
 mod page;
 mod passing;
@@ -31,7 +32,9 @@ rkt-probe attack-each ID... | all | every
 rkt-probe sleep [SECONDS] | exit N | signal N | trap N | ignore-term | count FILE | spin
 rkt-probe fork-bomb N | eat-memory BYTES | orphans N | write-output BYTES | print-tty | env | who
 rkt-probe swap A B | cat FILE | list DIR | write FILE TEXT | victim SOCKET [FILE]
-rkt-probe serve-fd SOCKET PATH | recv-fd SOCKET NAME
+rkt-probe serve-fd SOCKET PATH | recv-fd SOCKET NAME | hold-up SECONDS | zombies N
+rkt-probe hoard inotify|epoll|eventfd|pty|pipe|socket|queue N [stay]
+rkt-probe signal-all N | fill FILE BYTES | litter DIR N
 ";
 
 /// Exit status for words that are not understood.
@@ -121,6 +124,13 @@ fn role(words: &[&str]) -> Option<play::Played> {
         ["spin"] => play::spin(),
         ["fork-bomb", n] => play::fork_bomb(n.parse().ok()?),
         ["eat-memory", n] => play::eat_memory(n.parse().ok()?),
+        ["hoard", kind, n] => hoard::hoard(kind, n.parse().ok()?, false),
+        ["hoard", kind, n, "stay"] => hoard::hoard(kind, n.parse().ok()?, true),
+        ["zombies", n] => hoard::zombies(n.parse().ok()?),
+        ["signal-all", n] => hoard::signal_all(n.parse().ok()?),
+        ["fill", path, bytes] => hoard::fill(path, bytes.parse().ok()?),
+        ["litter", dir, n] => hoard::litter(dir, n.parse().ok()?),
+        ["hold-up", seconds] => hoard::hold_up(seconds.parse().ok()?),
         ["orphans", n] => play::orphans(n.parse().ok()?),
         ["write-output", n] => play::write_output(n.parse().ok()?),
         ["print-tty"] => play::print_tty(),

@@ -2,6 +2,7 @@
 
 mod cgroups;
 mod identity;
+pub(crate) mod joiner;
 mod kernel;
 mod leave;
 mod masks;

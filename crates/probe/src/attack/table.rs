@@ -5,13 +5,14 @@
 //! takes all others away and looks (`tests/isolation/table.rs`).
 
 use super::identity::{Call, Set};
+use super::joiner::Want;
 use super::kernel::Tree;
 use super::masks::Second;
 use super::peers::{Passed, Tamper};
 use super::siblings::{Hold, Of, Send, Share};
 use super::volumes::{Away, By, Reopen};
 use super::{Aim, Attack, Needs};
-use super::{cgroups, identity, kernel, leave, masks, new, peers, siblings, volumes};
+use super::{cgroups, identity, joiner, kernel, leave, masks, new, peers, siblings, volumes};
 use crate::trial::Log;
 use rkt_sys::raw::{Ipc, Keys};
 use rustix::fs::FileType;
@@ -383,6 +384,7 @@ pub(crate) const ATTACKS: &[Attack] = &[
         &[SECCOMP, LANDLOCK, USERNS, MASKS],
         |a, l| masks::second_view(a, l, Second::Nested),
     ),
+    stage("B07.1", "mount over a directory of a volume", volumes::over),
     keeping(
         &[],
         pod(
@@ -760,6 +762,29 @@ pub(crate) const ATTACKS: &[Attack] = &[
         peers::stdio(a, l, Tamper::Again)
     }),
     stage("D14.1", "reach a control socket", peers::control_sockets),
+    stage("E01.1", "open rkt's program through who enters", |a, l| {
+        joiner::running(a, l, Want::Overwrite)
+    }),
+    stage(
+        "E03.1",
+        "see the files of who enters, before its execve",
+        |a, l| joiner::running(a, l, Want::Files),
+    ),
+    stage("E03.2", "read what /proc tells of who enters", |a, l| {
+        joiner::running(a, l, Want::Told)
+    }),
+    stage("E03.3", "read the memory of who enters", |a, l| {
+        joiner::running(a, l, Want::Memory)
+    }),
+    stage("E03.4", "take descriptors of who enters", |a, l| {
+        joiner::running(a, l, Want::Descriptors)
+    }),
+    stage("E03.5", "open the namespaces of who enters", |a, l| {
+        joiner::running(a, l, Want::Namespaces)
+    }),
+    stage("E03.6", "debug who enters", |a, l| {
+        joiner::running(a, l, Want::Debug)
+    }),
     pod("F01.1", "open raw sockets of IPv4", &[USERNS], |a, l| {
         kernel::raw_sockets(a, l, kernel::RAW4)
     }),
@@ -1093,4 +1118,37 @@ pub(crate) const ATTACKS: &[Attack] = &[
     pod("L04.4", "change the limits of PID 1", &[USERNS], |a, l| {
         siblings::starve_init(a, l, Share::Limit)
     }),
+    stage(
+        "L05.1",
+        "see the files of a stopped set-up child",
+        |a, l| joiner::stopped(a, l, Want::Files),
+    ),
+    stage(
+        "L05.2",
+        "read what /proc tells of a stopped set-up child",
+        |a, l| joiner::stopped(a, l, Want::Told),
+    ),
+    stage(
+        "L05.3",
+        "read the memory of a stopped set-up child",
+        |a, l| joiner::stopped(a, l, Want::Memory),
+    ),
+    stage(
+        "L05.4",
+        "take descriptors of a stopped set-up child",
+        |a, l| joiner::stopped(a, l, Want::Descriptors),
+    ),
+    stage(
+        "L05.5",
+        "open the namespaces of a stopped set-up child",
+        |a, l| joiner::stopped(a, l, Want::Namespaces),
+    ),
+    stage("L05.6", "debug a stopped set-up child", |a, l| {
+        joiner::stopped(a, l, Want::Debug)
+    }),
+    stage(
+        "L05.7",
+        "open rkt's program through a stopped set-up child",
+        |a, l| joiner::stopped(a, l, Want::Overwrite),
+    ),
 ];

@@ -64,6 +64,16 @@ pub(crate) fn remount(aim: &Aim, log: &mut Log, flags: MountFlags) {
     });
 }
 
+/// B07: a file system of its own on the volume. Where it may mount at all that is its own affair;
+/// the host sees whether it has arrived outside.
+pub(crate) fn over(aim: &Aim, log: &mut Log) {
+    let path = format!("{}/sub", aim.volume);
+    everywhere(log, |log, place| {
+        let call = rustix::mount::mount("none", &*path, "tmpfs", MountFlags::empty(), c"");
+        log.add(Try::of(format!("{place}mount a tmpfs on {path}"), call));
+    });
+}
+
 /// How the attributes of a mount are set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum By {
