@@ -1,5 +1,7 @@
 //! Networks of pods, each test's in network namespaces of its own.
 
+mod addresses;
+mod bridge;
 mod ptp;
 
 use rkt_tests::{Pod, Rkt};
@@ -32,6 +34,27 @@ fn addresses(pod: &Pod<'_>, device: &str) -> Vec<String> {
 /// The address alone.
 fn bare(prefix: &str) -> &str {
     prefix.split('/').next().unwrap()
+}
+
+/// Writes files of `net.d`; gives the option that makes rkt read them.
+fn configured(rkt: &Rkt, networks: &[(&str, &str)]) -> String {
+    let dir = rkt.file("config");
+    std::fs::create_dir_all(dir.join("net.d")).unwrap();
+    for (name, text) in networks {
+        std::fs::write(dir.join(format!("net.d/{name}.conflist")), text).unwrap();
+    }
+    format!("--local-config={}", dir.display())
+}
+
+/// `run` and these words.
+fn run_words<'a>(words: &[&'a str]) -> Vec<&'a str> {
+    [&["run"], words].concat()
+}
+
+/// One ping from a pod; it says whether there was an answer within two seconds.
+fn reaches(pod: &Pod<'_>, address: &str) -> bool {
+    let line = format!("busybox ping -c 1 -W 2 {address}");
+    rkt_tests::netns::run_in(pod.init().pid, &line).status == 0
 }
 
 /// One ping from rkt's network; it says whether there was an answer within five seconds.

@@ -3,6 +3,7 @@
 //! ```text
 //! RUN-DIR/net/NETWORK/lock              held for microseconds, by whoever takes or gives back
 //! RUN-DIR/net/NETWORK/leases/ADDRESS    the owner's UUID; locked for as long as its supervisor lives
+//! RUN-DIR/net/NETWORK/leases/UUID       the same of a pod that is there without an address
 //! RUN-DIR/net/NETWORK/bridge            name of the bridge that rkt made for it
 //! RUN-DIR/net/NETWORK/pool-FIRST        where to look next, and a bit an address
 //! ```
@@ -52,10 +53,12 @@ pub struct Held<'a> {
 /// An address that is this process's until it ends or gives it back.
 #[derive(Debug)]
 pub struct Lease {
-    /// The address.
-    pub address: IpAddr,
+    /// The address; `None` of a pod that is on a network which gives none.
+    pub address: Option<IpAddr>,
     /// The dead pod that had it before and did not give it back.
     pub left_by: Option<Uuid>,
+    /// Its file below [`LEASES`].
+    name: String,
     /// Whoever has a copy of this descriptor keeps the address.
     file: OwnedFd,
 }
@@ -181,17 +184,27 @@ impl Held<'_> {
         .while_doing(format!("take an address of `{}`", pool.subnet)))
     }
 
+    /// Notes a pod that joins without an address.
+    ///
+    /// # Errors
+    /// When its file cannot be made.
+    pub fn join(&self, owner: Uuid) -> Result<Lease, Error> {
+        let lease = self.claim_name(owner.to_string(), owner)?;
+        lease.ok_or_else(|| Error::new(Kind::Taken, format!("the pod `{owner}` is on it already")))
+    }
+
     /// Gives an address back.
     ///
     /// # Errors
     /// When the files cannot be changed; the address is free all the same.
     pub fn give_back(&self, lease: Lease) -> Result<(), Error> {
-        let doing = || format!("give back the address `{}`", lease.address);
-        for bits in self.bits()? {
-            bits.set(bits.number(lease.address), Bit::Free)
-                .doing(doing)?;
+        let doing = || format!("give back the address `{}`", lease.name);
+        if let Some(address) = lease.address {
+            for bits in self.bits()? {
+                bits.set(bits.number(address), Bit::Free).doing(doing)?;
+            }
         }
-        let name = lease.address.to_string();
+        let name = lease.name.as_str();
         rustix::fs::unlinkat(&self.ledger.leases, name, AtFlags::empty()).doing(doing)
     }
 
@@ -202,11 +215,10 @@ impl Held<'_> {
     /// When the directory cannot be read.
     pub fn dead(&self) -> Result<Vec<Lease>, Error> {
         let mut found = Vec::new();
-        for address in self.addresses()? {
-            let Some(lease) = self.lock(address, OFlags::empty())? else {
-                continue;
-            };
-            found.push(lease);
+        for name in self.names()? {
+            if let Some(lease) = self.lock(name, OFlags::empty())? {
+                found.push(lease);
+            }
         }
         Ok(found)
     }
@@ -222,7 +234,7 @@ impl Held<'_> {
             Err(Errno::NOENT) => return Ok(None),
             other => other.doing(doing)?,
         };
-        if self.addresses()?.next().is_some() {
+        if self.names()?.next().is_some() {
             return Ok(None);
         }
         let mut bytes = [0u8; 64];
@@ -248,11 +260,17 @@ impl Held<'_> {
         owner_in(&file)
     }
 
-    /// Addresses with a lease, of living and dead pods.
-    fn addresses(&self) -> Result<impl Iterator<Item = IpAddr> + use<>, Error> {
+    /// Leases of living and dead pods, by their files.
+    fn names(&self) -> Result<impl Iterator<Item = String> + use<>, Error> {
         let dir = rustix::fs::Dir::read_from(&self.ledger.leases);
         let dir = dir.doing(|| "list the network's addresses".to_owned())?;
-        Ok(dir.filter_map(|entry| entry.ok()?.file_name().to_str().ok()?.parse().ok()))
+        let names = dir.filter_map(|e| Some(e.ok()?.file_name().to_str().ok()?.to_owned()));
+        Ok(names.filter(|n| n != "." && n != ".."))
+    }
+
+    /// Addresses among them.
+    fn addresses(&self) -> Result<impl Iterator<Item = IpAddr> + use<>, Error> {
+        Ok(self.names()?.filter_map(|n| n.parse().ok()))
     }
 
     /// The bits of every pool that this network has or had.
@@ -267,29 +285,33 @@ impl Held<'_> {
 
     /// Makes a lease; `None` when somebody alive has it.
     fn claim(&self, address: IpAddr, owner: Uuid) -> Result<Option<Lease>, Error> {
-        let Some(lease) = self.lock(address, OFlags::CREATE)? else {
+        self.claim_name(address.to_string(), owner)
+    }
+
+    fn claim_name(&self, name: String, owner: Uuid) -> Result<Option<Lease>, Error> {
+        let Some(lease) = self.lock(name, OFlags::CREATE)? else {
             return Ok(None);
         };
-        let doing = || format!("take the address `{address}`");
+        let doing = || format!("take the address `{}`", lease.name);
         let text = format!("{owner}\n");
         rustix::fs::ftruncate(&lease.file, 0).doing(doing)?;
         rustix::io::pwrite(&lease.file, text.as_bytes(), 0).doing(doing)?;
         Ok(Some(lease))
     }
 
-    fn lock(&self, address: IpAddr, create: OFlags) -> Result<Option<Lease>, Error> {
-        let doing = || format!("open the lease of `{address}`");
+    fn lock(&self, name: String, create: OFlags) -> Result<Option<Lease>, Error> {
+        let doing = || format!("open the lease of `{name}`");
         let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | create;
         let mode = Mode::RUSR | Mode::WUSR;
-        let name = address.to_string();
-        let file = match rustix::fs::openat(&self.ledger.leases, name, flags, mode) {
+        let file = match rustix::fs::openat(&self.ledger.leases, name.as_str(), flags, mode) {
             Err(Errno::NOENT) if create.is_empty() => return Ok(None),
             other => other.doing(doing)?,
         };
         match lock::try_lock(file.as_fd(), 0, 1) {
             Ok(()) => Ok(Some(Lease {
-                address,
+                address: name.parse().ok(),
                 left_by: owner_in(&file),
+                name,
                 file,
             })),
             Err(Errno::AGAIN) => Ok(None),
@@ -512,10 +534,7 @@ mod tests {
         let dir = Dir::new("round");
         let ledger = dir.ledger();
         let held = ledger.hold().unwrap();
-        let take = || {
-            held.take(&small(), uuid(1))
-                .map(|l| (l.address.to_string(), l))
-        };
+        let take = || held.take(&small(), uuid(1)).map(|l| (l.name.clone(), l));
         let mut leases: Vec<_> = (0..5).map(|_| take().unwrap()).collect();
         let names: Vec<&str> = leases.iter().map(|(n, _)| n.as_str()).collect();
         assert_eq!(
@@ -543,9 +562,9 @@ mod tests {
         // Closed without being given back, as when its supervisor is killed.
         drop(leases.remove(2));
         let again = held.take(&small(), uuid(9)).unwrap();
-        assert_eq!(again.address.to_string(), "10.9.8.4");
+        assert_eq!(again.name, "10.9.8.4");
         assert_eq!(again.left_by, Some(uuid(2)));
-        assert_eq!(held.owner(again.address), Some(uuid(9)));
+        assert_eq!(held.owner(again.address.unwrap()), Some(uuid(9)));
         drop(leases.remove(0));
         let dead = held.dead().unwrap();
         assert_eq!(dead.len(), 1);
@@ -597,7 +616,7 @@ mod tests {
         let all = "fd00::ffff:ffff:ffff:ffff";
         let mut pool = pool("fd00::/64", "fd00::1", all, Some("fd00::1"));
         let one = held.take(&pool, uuid(1)).unwrap();
-        assert_eq!(one.address.to_string(), "fd00::2");
+        assert_eq!(one.name, "fd00::2");
         for wanted in ["fd00::8000:0:0:5", all, "fd00::3"] {
             pool.wanted = Some(wanted.parse().unwrap());
             let lease = held.take(&pool, uuid(1)).unwrap();
@@ -615,7 +634,7 @@ mod tests {
             let all: Vec<_> = (0..50).map(|_| scope.spawn(take)).collect();
             all.into_iter().map(|t| t.join().unwrap()).collect()
         });
-        let distinct: HashSet<IpAddr> = leases.iter().map(|l| l.address).collect();
+        let distinct: HashSet<IpAddr> = leases.iter().filter_map(|l| l.address).collect();
         assert_eq!(distinct.len(), 50);
     }
 
@@ -639,7 +658,7 @@ mod tests {
                 let before = Instant::now();
                 let lease = held.take(&pool, uuid(3)).unwrap();
                 let took = before.elapsed();
-                assert_eq!(lease.address.to_string(), "10.0.3.9");
+                assert_eq!(lease.name, "10.0.3.9");
                 held.give_back(lease).unwrap();
                 took
             })

@@ -190,11 +190,16 @@ fn take<'p>(
     plan: &'p NetworkPlan,
 ) -> Result<Vec<(&'p Pool, IpAddr)>, Error> {
     let mut addresses = Vec::new();
-    if plan.pools.is_empty() {
+    let mut own = Vec::new();
+    let counted = plan.driver == Driver::Bridge;
+    if plan.pools.is_empty() && !counted {
         return Ok(addresses);
     }
     let ledger = Ledger::open(site.run_dir, &plan.name)?;
-    let mut own = Vec::new();
+    if plan.pools.is_empty() {
+        // The bridge goes with the last pod on it.
+        own.push(ledger.hold()?.join(site.uuid)?);
+    }
     let taken = plan.pools.iter().try_for_each(|pool| {
         let address = take_one(&ledger, &mut own, site, host, (pool, plan.driver))?;
         addresses.push((pool, address));
@@ -213,11 +218,14 @@ fn take_one(
 ) -> Result<IpAddr, Error> {
     loop {
         let lease = ledger.hold()?.take(pool, site.uuid)?;
-        let address = lease.address;
-        if let Some(dead) = lease.left_by {
+        let (address, left_by) = (lease.address, lease.left_by);
+        leases.push(lease);
+        let Some(address) = address else {
+            return Err(Error::new(Kind::System, "a pool gave no address"));
+        };
+        if let Some(dead) = left_by {
             forget(host, dead, address);
         }
-        leases.push(lease);
         if driver != Driver::Ptp || !leads_elsewhere(host, address) {
             return Ok(address);
         }
@@ -258,8 +266,8 @@ pub fn sweep(run_dir: &Path) -> Result<(), Error> {
 fn sweep_one(run_dir: &Path, name: &NetworkName, host: &Socket) -> Result<(), Error> {
     let dead = Ledger::open(run_dir, name)?.hold()?.dead()?;
     for lease in &dead {
-        if let Some(pod) = lease.left_by {
-            forget(host, pod, lease.address);
+        if let (Some(pod), Some(address)) = (lease.left_by, lease.address) {
+            forget(host, pod, address);
         }
     }
     give_back(run_dir, name, dead, host)
