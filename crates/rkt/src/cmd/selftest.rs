@@ -16,6 +16,7 @@ use crate::registry;
 use crate::view::selftest::{self as view, AppReport, Attack, Outcome, Report};
 use clap::Parser;
 use inside::{Inside, Signals};
+use rkt_net::request::NetRequest;
 use rkt_pod::Pod;
 use rkt_spec::manifest::{Mount, PodManifest, Volume, VolumeKind, VolumeOwner};
 use rkt_spec::plan::{AppPlan, Net, Plan};
@@ -175,7 +176,11 @@ fn request(globals: &Globals, scene: &Scene, worn: Option<&Worn>) -> Result<RunR
         read_only: true,
     });
     let host_net = worn.is_some_and(|w| w.plan.net == Net::Host);
-    request.net = Some(if host_net { Net::Host } else { Net::None });
+    request.net = Some(if host_net {
+        NetRequest::Host
+    } else {
+        NetRequest::None
+    });
     request.detach = true;
     request.remove = true;
     request.quiet = true;
