@@ -26,9 +26,10 @@ fn host_ip(rkt: &Rkt, words: &str) -> Value {
 #[track_caller]
 fn addresses(pod: &Pod<'_>, device: &str) -> Vec<String> {
     let all = ip(pod, &format!("addr show dev {device} scope global"));
-    let list = all[0]["addr_info"].as_array().unwrap().clone();
-    let show = |a: &Value| format!("{}/{}", a["local"].as_str().unwrap(), a["prefixlen"]);
-    list.iter().map(show).collect()
+    let list = all[0]["addr_info"].as_array().unwrap();
+    // Of what is filtered out, `ip` leaves an empty object.
+    let show = |a: &Value| Some(format!("{}/{}", a["local"].as_str()?, a["prefixlen"]));
+    list.iter().filter_map(show).collect()
 }
 
 /// The address alone.
