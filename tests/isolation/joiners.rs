@@ -278,7 +278,6 @@ fn a_script_whose_interpreter_is_proc_self_exe_never_runs_rkt() {
     // rkt-stage1 says that it is not for people.
     let ran = |done: &Done| done.err.contains("rkt-stage1") || done.out.contains("rkt-stage1");
     assert!(walled.status != 0, "{walled}");
-    println!("{walled}\n{weak}");
     record_held("E02.1", !ran(&walled), ran(&weak));
     // The same by the image's own word.
     for words in [&["--exec=/trap"][..], &["--exec=/proc/self/exe"]] {

@@ -421,7 +421,6 @@ fn no_command_of_the_host_runs_or_loads_what_an_image_brings() {
         words.extend(verb);
         let (done, programs, loads) = traced(binary.as_os_str(), &words);
         done.ends_with(0);
-        println!("{verb:?}: {programs} programs, libraries {loads}");
         held &= programs == 1 && !loads;
     }
     let (_, _, loads) = traced(std::ffi::OsStr::new("id"), &["nobody"]);

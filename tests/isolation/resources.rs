@@ -224,7 +224,6 @@ fn processor_time_over_the_limit_is_not_given() {
     };
     let (bounded, counts) = used(&["--cpu=100m"]);
     let (free, _) = used(&[]);
-    println!("with 100m {bounded:.2} processors, without {free:.2}");
     assert!(counts >= 5, "blue hardly counts: {counts}");
     record_held("C11.1", bounded < 0.17, free > 0.2);
 }

@@ -73,7 +73,7 @@ impl<R: Read> Reader<R> {
     ///
     /// # Errors
     /// `Corrupt` for what is no tar, or has a name that leads out.
-    pub fn next(&mut self) -> Result<Option<Item>> {
+    pub fn next_item(&mut self) -> Result<Option<Item>> {
         let Some(entry) = self.0.next()? else {
             return Ok(None);
         };
@@ -392,16 +392,16 @@ mod tests {
         ]);
         assert_eq!(bytes.len() % BLOCK, 0);
         let mut reader = Reader::new(bytes.as_slice(), 10);
-        assert_eq!(reader.next().unwrap(), Some(top));
-        assert_eq!(reader.next().unwrap(), Some(directory));
-        assert_eq!(reader.next().unwrap(), Some(file));
+        assert_eq!(reader.next_item().unwrap(), Some(top));
+        assert_eq!(reader.next_item().unwrap(), Some(directory));
+        assert_eq!(reader.next_item().unwrap(), Some(file));
         let mut data = [0; 3];
         assert_eq!(reader.data(&mut data).unwrap(), 3);
         // What nobody reads is gone over.
         assert_eq!(&data, b"byt");
-        let read = reader.next().unwrap().unwrap();
+        let read = reader.next_item().unwrap().unwrap();
         assert_eq!((&read.link, read.mtime), (&link.link, -5));
-        assert_eq!(reader.next().unwrap(), None);
+        assert_eq!(reader.next_item().unwrap(), None);
     }
 
     #[test]
@@ -419,8 +419,8 @@ mod tests {
             assert_eq!(writer.end_file().unwrap(), short);
             writer.finish().unwrap();
             let mut reader = Reader::new(out.as_slice(), 10);
-            assert_eq!(reader.next().unwrap().unwrap().size, 600);
-            assert_eq!(reader.next().unwrap(), None);
+            assert_eq!(reader.next_item().unwrap().unwrap().size, 600);
+            assert_eq!(reader.next_item().unwrap(), None);
         }
     }
 
@@ -437,14 +437,14 @@ mod tests {
     #[test]
     fn names_that_lead_out_and_tars_that_end_early_are_refused() {
         let bytes = written(&[(item(FileKind::Directory, "../x"), b"")]);
-        assert!(Reader::new(bytes.as_slice(), 10).next().is_err());
+        assert!(Reader::new(bytes.as_slice(), 10).next_item().is_err());
         let file = Item {
             size: 600,
             ..item(FileKind::File, "f")
         };
         let bytes = written(&[(file, &[1; 600])]);
         let mut reader = Reader::new(&bytes[..700], 10);
-        reader.next().unwrap();
-        assert!(reader.next().is_err());
+        reader.next_item().unwrap();
+        assert!(reader.next_item().is_err());
     }
 }

@@ -78,7 +78,7 @@ impl Target {
             return Err(at(found).hint("a tar goes to a directory that is there"));
         }
         let directory = item.kind == FileKind::Directory;
-        if found == Errno::NOTDIR && (directory || slash) || slash && !directory {
+        if found == Errno::NOTDIR && directory || !directory && slash {
             return Err(at(found));
         }
         let name = path.file_name().ok_or_else(|| at(found))?;
@@ -121,7 +121,7 @@ impl Make {
     fn all(&mut self, place: &Place, path: &Path, from: impl Read) -> Result<(), Trouble> {
         let mut reader = Reader::new(from, FILES);
         let mut target = None;
-        while let Some(item) = reader.next().map_err(unread)? {
+        while let Some(item) = reader.next_item().map_err(unread)? {
             let target = match &mut target {
                 Some(target) => target,
                 none => none.insert(Target::choose(place, path, &item, self.how.stream)?),

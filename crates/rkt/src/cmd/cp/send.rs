@@ -183,7 +183,7 @@ impl<W: Write> Walk<W> {
             mode: (stat.st_mode & BITS) as u16,
             uid: stat.st_uid,
             gid: stat.st_gid,
-            mtime: stat.st_mtime as i64,
+            mtime: stat.st_mtime,
             size: 0,
             parts: Vec::new(),
         }
