@@ -71,7 +71,8 @@ pub(crate) fn hold_up(patience: Duration) -> Option<i32> {
         if last.elapsed() > LOST {
             (next, last) = (next_number(), Instant::now());
         }
-        for pid in next..next + AHEAD {
+        let from = next;
+        for pid in from..from + AHEAD {
             if raw::signal_any(pid, SIGSTOP) != Ok(()) {
                 continue;
             }
@@ -118,7 +119,8 @@ fn hunt(log: &mut Log, want: Want, stop: bool) {
         if last.elapsed() > LOST {
             (next, last) = (next_number(), Instant::now());
         }
-        for pid in next..next + AHEAD {
+        let from = next;
+        for pid in from..from + AHEAD {
             if !exists(pid) {
                 continue;
             }
