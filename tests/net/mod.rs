@@ -2,7 +2,10 @@
 
 mod addresses;
 mod bridge;
+mod files;
+mod names;
 mod ptp;
+mod words;
 
 use rkt_tests::{Pod, Rkt};
 use serde_json::Value;

@@ -116,7 +116,7 @@ pub(super) fn row(pod: &Pod, names: &BTreeMap<Uuid, String>) -> (PodRow, Option<
         exit_code: said.and_then(|s| s.exit_code),
         reason: said.map_or_else(String::new, |s| s.reason.clone()),
         networks: said.map_or_else(Vec::new, |s| s.networks.clone()),
-        wired: Vec::new(),
+        wired: said.map_or_else(Vec::new, |s| s.wired.clone()),
         routes: routes(pod),
         ports: Vec::new(),
         apps: Vec::new(),

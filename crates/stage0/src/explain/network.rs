@@ -26,7 +26,7 @@ pub(super) fn rows(planned: &Planned) -> Vec<Row> {
     let hosts = match (&plan.hosts, plan.keep_hosts) {
         (None, _) => "the image's",
         (Some(_), true) => "the image's; when it has none, localhost and the pod's name",
-        (Some(_), false) => "made for the pod",
+        (Some(_), false) => "one for the pod, not the image's",
     };
     rows.push(row("/etc/hosts", hosts, "--hosts-entry"));
     let resolver = match &plan.resolv_conf {
