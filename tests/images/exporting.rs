@@ -217,7 +217,7 @@ fn only_one_app_that_has_ended_is_exported() {
 }
 
 #[test]
-fn an_image_of_another_kind_goes_out_as_an_app_container_image() {
+fn an_image_of_another_kind_goes_out_as_an_aci() {
     let Some(rkt) = Rkt::needs(&NEEDS) else {
         return;
     };
