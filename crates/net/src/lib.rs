@@ -3,8 +3,8 @@
 //! Two halves. The pure one reads words and texts and decides: [`request`] (`--net`), [`ports`]
 //! (`--port`), [`choice`] (which networks with which addresses), [`builtin`], `config` (files of
 //! `net.d`), [`files`] and [`resolv`] (what a pod's `/etc/hosts` and `/etc/resolv.conf` say); stage0
-//! uses it. The rest acts: [`wire`] makes a pod's networks and ends them, by messages ([`netlink`]);
-//! only stage1 and `rkt gc` use it.
+//! uses it, and [`listen`], which opens sockets on the host. The rest acts: [`wire`] makes a pod's
+//! networks and ends them, by messages ([`netlink`]); only stage1 and `rkt gc` use it.
 #![forbid(unsafe_code)]
 
 pub mod address;
@@ -17,6 +17,8 @@ pub mod files;
 pub mod ipam;
 pub mod link;
 pub mod localnet;
+pub mod holder;
+pub mod listen;
 pub mod loopback;
 pub mod netlink;
 pub mod nft;

@@ -137,6 +137,19 @@ crate::record! {
     }
 }
 
+impl PortPlan {
+    /// What `LISTEN_FDNAMES` calls the socket (`sd_listen_fds(3)`: no colon, no control character,
+    /// at most 255 bytes): the port's name, or protocol and port in the pod, such as `tcp-80`.
+    pub fn listen_name(&self) -> String {
+        let plain = |c: char| c.is_ascii_graphic() && c != ':' && c != '=';
+        let name = self.name.as_str();
+        if !name.is_empty() && name.len() <= 255 && name.chars().all(plain) {
+            return name.to_owned();
+        }
+        format!("{}-{}", self.protocol.as_str(), self.pod_port)
+    }
+}
+
 crate::record_enum! {
     /// A transport protocol.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

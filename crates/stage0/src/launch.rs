@@ -5,6 +5,7 @@ use crate::explain::explain;
 use crate::hand_over::HandOver;
 use crate::prepare::Prepared;
 use crate::request::RunRequest;
+use crate::sockets;
 use crate::stage1::Stage1;
 use rkt_pod::{Locked, PodDir, Pods, dir};
 use rkt_spec::Uuid;
@@ -53,6 +54,7 @@ pub fn launch(
     let counts: Vec<usize> = images.iter().map(|i| i.image.layers.len()).collect();
     let told = explain(&planned, None, &counts);
     let (mut plan, scope) = (planned.plan, planned.scope);
+    let ports = sockets::open(&mut plan, &request.place.dir)?;
     let pod = Pods::make(&request.place.dir)?.create(uuid)?.to_prepare()?;
     if let Some(name) = &manifest.name {
         pod.claim_name(name)?;
@@ -96,6 +98,7 @@ pub fn launch(
         .flatten()
         .map(AsFd::as_fd)
         .chain(sources.iter().flatten().map(|s| s.fd.as_fd()))
+        .chain(ports.iter().map(AsFd::as_fd))
         .chain([lock.as_fd()])
         .collect();
     let over = HandOver {

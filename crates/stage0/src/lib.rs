@@ -24,6 +24,7 @@ pub mod prepare;
 pub mod request;
 pub mod resolve;
 mod scope;
+pub mod sockets;
 pub mod sources;
 pub mod stage1;
 mod sysctls;

@@ -7,6 +7,7 @@ use crate::networks;
 use crate::plan::{self, Facts, Planned};
 use crate::request::RunRequest;
 use crate::resolve::{self, Resolved};
+use crate::sockets;
 use crate::sources::{self, Source};
 use rkt_isolate::host;
 use rkt_net::files::Hosts;
@@ -62,7 +63,8 @@ pub fn prepare(
     let manifest = merge::manifest(request, &facts, uuid)?;
     let sources = sources::open_all(&manifest)?;
     tell("merged the manifest");
-    let planned = plan::build(request, &manifest, uuid, &sources, &look(request)?)?;
+    let mut planned = plan::build(request, &manifest, uuid, &sources, &look(request)?)?;
+    sockets::settle(&mut planned.plan)?;
     tell("decided the walls");
     Ok(Prepared {
         uuid,

@@ -29,6 +29,8 @@ pub(crate) struct App {
     pub(crate) ruleset: Option<OwnedFd>,
     /// Its cgroups.
     pub(crate) cgroup: cgroup::App,
+    /// Sockets of the host that its program gets, in order; kept for later launchers.
+    pub(crate) sockets: Vec<OwnedFd>,
     /// Who clones its processes.
     pub(crate) launcher: Launcher,
 }

@@ -31,6 +31,8 @@ mod kind {
     pub(super) const START: u8 = 2;
     /// Try to open the directory that comes, the host's `/`, and say what came of it.
     pub(super) const PROVE: u8 = 3;
+    /// Some of the sockets that the app's program is to have.
+    pub(super) const SOCKETS: u8 = 4;
 }
 
 /// Which descriptors a SETUP brings after the mount, PID, IPC and UTS namespaces, in this order.
@@ -54,6 +56,8 @@ pub(crate) struct Parts<'a> {
     pub(crate) app: &'a AppPlan,
     pub(crate) cgroup: Option<BorrowedFd<'a>>,
     pub(crate) cgroup_v1: Vec<BorrowedFd<'a>>,
+    /// What the app's sockets are called, in order.
+    pub(crate) listen: Vec<String>,
     pub(crate) weaken: u64,
 }
 
@@ -65,6 +69,7 @@ pub(crate) struct Home<'a> {
     pub(crate) shared: &'a Shared,
     pub(crate) user: Option<BorrowedFd<'a>>,
     pub(crate) ruleset: Option<BorrowedFd<'a>>,
+    pub(crate) sockets: &'a [OwnedFd],
 }
 
 impl Drop for Launcher {
@@ -128,7 +133,12 @@ impl Launcher {
         fds.extend(more.iter().filter_map(|(_, fd)| *fd));
         let brought = more.iter().filter(|(_, fd)| fd.is_some());
         let brought = brought.fold(0, |bits, (bit, _)| bits | bit);
-        socket::send(&self.socket, &[kind::SETUP, brought], &fds)
+        socket::send(&self.socket, &[kind::SETUP, brought], &fds)?;
+        for some in home.sockets.chunks(socket::MAX_FDS) {
+            let some: Vec<BorrowedFd<'_>> = some.iter().map(AsFd::as_fd).collect();
+            socket::send(&self.socket, &[kind::SOCKETS], &some)?;
+        }
+        Ok(())
     }
 
     /// Asks for a process; [`Launcher::answer`] gives it.
@@ -212,6 +222,8 @@ struct Body<'a> {
     envp: CStrings,
     program: Program,
     cwd: CString,
+    /// The app's sockets, at numbers above those they will have in the app.
+    sockets: Vec<OwnedFd>,
 }
 
 /// What an open of a directory outside the app gives.
@@ -237,6 +249,21 @@ fn prepared(process: &Process) -> io::Result<(Program, CStrings, CStrings, CStri
         list(&process.env)?,
         cwd,
     ))
+}
+
+/// The environment of the app's own program: with its sockets, what `sd_listen_fds(3)` reads.
+fn main_environment(process: &Process, names: &[String]) -> io::Result<CStrings> {
+    let all = process.env.iter().map(|b| b.0.clone());
+    if names.is_empty() {
+        return CStrings::new(all);
+    }
+    let foreign = |entry: &Vec<u8>| !entry.starts_with(b"LISTEN_");
+    let told = [
+        format!("LISTEN_FDS={}", names.len()),
+        format!("LISTEN_FDNAMES={}", names.join(":")),
+    ];
+    let all = all.filter(foreign).chain(told.map(String::into_bytes));
+    Ok(CStrings::new(all)?.with_number("LISTEN_PID="))
 }
 
 /// The cgroup namespace of the app's processes, all of which share it. It is made by a child born
@@ -306,7 +333,8 @@ impl<'a> Body<'a> {
         keep.retain(|number| *number != fd::number(proc));
         keep.push(fd::number(&cgroup));
         fd::close_all_but(3, &mut keep)?;
-        let (program, argv, envp, cwd) = prepared(&parts.app.process)?;
+        let (program, argv, _, cwd) = prepared(&parts.app.process)?;
+        let envp = main_environment(&parts.app.process, &parts.listen)?;
         Ok(Self {
             parts,
             socket,
@@ -316,6 +344,7 @@ impl<'a> Body<'a> {
             envp,
             program,
             cwd,
+            sockets: vec![],
         })
     }
 
@@ -339,6 +368,10 @@ impl<'a> Body<'a> {
                         Err(_) => return 1,
                     }
                 }
+                Some([kind::SOCKETS]) => match self.keep_sockets(fds) {
+                    Ok(()) => continue,
+                    Err(_) => return 1,
+                },
                 Some([kind::START, autopsy, tty, other, record @ ..]) => {
                     let record = (*other == 1).then_some(record);
                     self.start(*autopsy == 1, *tty == 1, record, &fds)
@@ -359,6 +392,22 @@ impl<'a> Body<'a> {
         let mut bytes = errno.to_le_bytes().to_vec();
         bytes.extend(pid.to_le_bytes());
         socket::send(self.socket, &bytes, pidfd.as_slice())
+    }
+
+    /// The first number that is none of the app's sockets.
+    fn above(&self) -> i32 {
+        i32::try_from(self.parts.listen.len())
+            .unwrap_or(i32::MAX)
+            .saturating_add(3)
+    }
+
+    /// Holds them where placing one in a child covers none of the others.
+    fn keep_sockets(&mut self, fds: Vec<OwnedFd>) -> io::Result<()> {
+        for fd in fds {
+            let held = rustix::io::fcntl_dupfd_cloexec(&fd, self.above())?;
+            self.sockets.push(held);
+        }
+        Ok(())
     }
 
     fn setup(&mut self, brought: u8, fds: Vec<OwnedFd>) -> io::Result<()> {
@@ -403,6 +452,15 @@ impl<'a> Body<'a> {
             None => None,
         };
         let own = other.as_ref().map(prepared).transpose()?;
+        let sockets = match record {
+            None if !autopsy => self.sockets.as_slice(),
+            _ => &[],
+        };
+        // Placing the sockets must not cover it.
+        let above = (!sockets.is_empty())
+            .then(|| rustix::io::fcntl_dupfd_cloexec(report, self.above()))
+            .transpose()?;
+        let report = above.as_ref().unwrap_or(report);
         let (program, argv, envp, cwd) = match &own {
             Some((program, argv, envp, cwd)) => (program, argv, envp, cwd),
             None => (&self.program, &self.argv, &self.envp, &self.cwd),
@@ -418,6 +476,7 @@ impl<'a> Body<'a> {
             stdio: [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()],
             tty,
             report: report.as_fd(),
+            sockets,
             mode: if autopsy {
                 Mode::Autopsy
             } else {

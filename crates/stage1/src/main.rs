@@ -100,6 +100,7 @@ fn load(number: &str) -> Result<(Plan, Inherited), Failure> {
         pod: take(plan.lock_fd)?,
         layers: vec![],
         sources: vec![],
+        ports: vec![],
     };
     for app in &plan.apps {
         inherited.layers.push(
@@ -114,6 +115,10 @@ fn load(number: &str) -> Result<(Plan, Inherited), Failure> {
             .then(|| take(volume.source))
             .transpose()?;
         inherited.sources.push(source);
+    }
+    for port in &plan.ports {
+        let socket = (port.socket >= 0).then(|| take(port.socket)).transpose()?;
+        inherited.ports.push(socket);
     }
     Ok((plan, inherited))
 }

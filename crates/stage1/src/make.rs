@@ -14,7 +14,7 @@ use rkt_isolate::blocks::{self, Block};
 use rkt_isolate::cgroup::{self, Controller, Layout, Version};
 use rkt_isolate::{idmap, landlock};
 use rkt_net::wire::{Site, Wires};
-use rkt_spec::network::Wired;
+use rkt_spec::network::{PortPlan, PortWay, Wired};
 use rkt_spec::plan::{AppPlan, Knob, Limit, Plan, UserSpace, weaken};
 use rkt_sys::{process, signal};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -33,6 +33,8 @@ pub(crate) struct Inherited {
     pub(crate) layers: Vec<Vec<OwnedFd>>,
     /// Sources by volume.
     pub(crate) sources: Vec<Option<OwnedFd>>,
+    /// Sockets that hold ports of the host, by port.
+    pub(crate) ports: Vec<Option<OwnedFd>>,
 }
 
 /// What exists of a pod; grows while it is made, so that a failure half-way can be undone.
@@ -81,7 +83,7 @@ impl Pod {
         for app in &plan.apps {
             holders.push(hold(host, plan, app, base)?);
             let group = cgroups.app(&app.name, &with_launcher(&layout, &app.limits))?;
-            launchers.push(Launcher::start(&parts(host, app, &group, plan.weaken))?);
+            launchers.push(Launcher::start(&parts(host, plan, app, &group))?);
             groups.push(group);
         }
         let mut users = Vec::new();
@@ -126,6 +128,7 @@ impl Pod {
                     UserSpace::Own => user.map(|u| u.namespace),
                     UserSpace::Pod => shared.user.as_ref().map(copy).transpose()?,
                 },
+                sockets: sockets(plan, app, inherited)?,
                 root: made.root,
                 mounts: made.namespace,
                 ruleset,
@@ -145,13 +148,13 @@ impl Pod {
     }
 
     /// Puts a new launcher in the place of one that died.
-    pub(crate) fn relaunch(&mut self, host: &Host, at: usize, weak: u64) -> Result<(), Failure> {
+    pub(crate) fn relaunch(&mut self, host: &Host, plan: &Plan, at: usize) -> Result<(), Failure> {
         let (Some(app), Some(sandbox), Some(shared)) =
             (self.apps.get_mut(at), &self.sandbox, &self.shared)
         else {
             return Ok(());
         };
-        let launcher = Launcher::start(&parts(host, &app.plan, &app.cgroup, weak))?;
+        let launcher = Launcher::start(&parts(host, plan, &app.plan, &app.cgroup))?;
         hand_over(app, &launcher, sandbox, shared)?;
         app.launcher = launcher;
         Ok(())
@@ -225,19 +228,40 @@ fn hand_over(
         shared,
         user: app.user.as_ref().map(AsFd::as_fd),
         ruleset: app.ruleset.as_ref().map(AsFd::as_fd),
+        sockets: &app.sockets,
     };
     launcher
         .setup(&home)
         .doing(|| format!("set up the launcher of app `{}`", app.plan.name))
 }
 
-fn parts<'a>(host: &'a Host, app: &'a AppPlan, group: &'a cgroup::App, weak: u64) -> Parts<'a> {
+/// Ports whose listening sockets an app's program gets, with their places in the plan.
+fn listened<'a>(plan: &'a Plan, app: &'a AppPlan) -> impl Iterator<Item = (usize, &'a PortPlan)> {
+    let of_app = |p: &PortPlan| p.way == PortWay::Socket && p.app.as_ref() == Some(&app.name);
+    plan.ports
+        .iter()
+        .enumerate()
+        .filter(move |(_, p)| of_app(p))
+}
+
+fn sockets(plan: &Plan, app: &AppPlan, inherited: &Inherited) -> Result<Vec<OwnedFd>, Failure> {
+    let doing = |p: &PortPlan| format!("hold the socket of port `{}`", p.name);
+    let one = |(at, port): (usize, &PortPlan)| {
+        let socket = inherited.ports.get(at).and_then(Option::as_ref);
+        let socket = socket.ok_or_else(|| Failure::new(doing(port), "it was not handed over"))?;
+        socket.try_clone().doing(|| doing(port))
+    };
+    listened(plan, app).map(one).collect()
+}
+
+fn parts<'a>(host: &'a Host, plan: &Plan, app: &'a AppPlan, group: &'a cgroup::App) -> Parts<'a> {
     Parts {
         host,
         app,
         cgroup: group.v2(),
         cgroup_v1: group.v1_tasks().collect::<Vec<BorrowedFd<'_>>>(),
-        weaken: weak,
+        listen: listened(plan, app).map(|(_, p)| p.listen_name()).collect(),
+        weaken: plan.weaken,
     }
 }
 

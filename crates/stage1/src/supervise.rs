@@ -514,8 +514,7 @@ impl Supervisor {
             return;
         };
         let _ = process::wait_pidfd(app.launcher.pidfd.as_fd());
-        let weak = self.plan.weaken;
-        if let Err(failure) = self.pod.relaunch(&self.host, n, weak) {
+        if let Err(failure) = self.pod.relaunch(&self.host, &self.plan, n) {
             // Without a launcher nothing more can be started in the app; what runs stays confined.
             self.status.change().reason = failure.to_string();
             self.stop(None);

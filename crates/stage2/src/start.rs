@@ -113,6 +113,9 @@ pub struct Start<'a> {
     pub tty: bool,
     /// Where to report.
     pub report: BorrowedFd<'a>,
+    /// Sockets that the program finds at 3 and on. Each has a number above all of those, and so
+    /// has `report`; `envp` has room for the process's own number.
+    pub sockets: &'a [OwnedFd],
     /// What to do at the end.
     pub mode: Mode,
     /// Whether refused calls are asked about: `report` is a socket then, and gets the listener.

@@ -210,6 +210,7 @@ fn last_steps(start: &Start<'_>) -> Result<std::convert::Infallible, Failed> {
         candidate,
     })?;
     at(Step::Exec, fd::cloexec_from(3))?;
+    at(Step::Exec, place_sockets(start))?;
     // Ignored signals stay ignored over exec; the launcher has given each its default. Here, since
     // a list of the user's may leave nothing but execve behind the filter.
     signal::unblock_all();
@@ -249,6 +250,18 @@ fn last_steps(start: &Start<'_>) -> Result<std::convert::Infallible, Failed> {
         candidate,
         ..Failed::new(Step::Exec, &error)
     })
+}
+
+/// Puts the app's sockets where `sd_listen_fds(3)` looks for them, and tells whom they are for.
+fn place_sockets(start: &Start<'_>) -> io::Result<()> {
+    for (number, socket) in (3..).zip(start.sockets) {
+        fd::onto_number(socket.as_fd(), number)?;
+    }
+    if !start.sockets.is_empty() {
+        let own = rustix::process::getpid().as_raw_nonzero().get();
+        start.envp.set_number(own.unsigned_abs());
+    }
+    Ok(())
 }
 
 /// What a report says when it brings the listener of refused calls; no [`Step`] has this number.

@@ -5,6 +5,7 @@
 
 use crate::fd::check;
 use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::cell::Cell;
 use std::ffi::{CStr, CString};
 use std::io;
 
@@ -107,12 +108,17 @@ pub fn exit(status: i32) -> ! {
     unsafe { libc::_exit(status) }
 }
 
+/// Digits of the largest number of [`CStrings::set_number`].
+const DIGITS: usize = 10;
+
 /// Strings and the NULL-ended array of pointers to them, as execve wants them; made before a
 /// fork so that the child need not allocate.
 #[derive(Debug)]
 pub struct CStrings {
     pointers: Vec<*const libc::c_char>,
     strings: Vec<CString>,
+    /// A string whose end is written after the fork, and where that end begins.
+    late: Option<(Box<[Cell<u8>]>, usize)>,
 }
 
 impl CStrings {
@@ -131,7 +137,52 @@ impl CStrings {
             .collect::<io::Result<Vec<_>>>()?;
         let mut pointers: Vec<_> = strings.iter().map(|s| s.as_ptr()).collect();
         pointers.push(std::ptr::null());
-        Ok(Self { pointers, strings })
+        Ok(Self {
+            pointers,
+            strings,
+            late: None,
+        })
+    }
+
+    /// Adds a string that ends in a number which is known only after the fork: see
+    /// [`CStrings::set_number`]. There can be one; a second takes the place of the first.
+    #[must_use]
+    pub fn with_number(mut self, before: &str) -> Self {
+        let digits = [b'0'; DIGITS];
+        let text = before.bytes().chain(digits).chain([0]).map(Cell::new);
+        let text: Box<[Cell<u8>]> = text.collect();
+        // A `Cell<u8>` has the layout of its byte.
+        let pointer = text.as_ptr().cast::<libc::c_char>();
+        let end = self.pointers.len().saturating_sub(1);
+        if self.late.is_some() {
+            self.pointers.remove(end.saturating_sub(1));
+        }
+        let end = self.pointers.len().saturating_sub(1);
+        self.pointers.insert(end, pointer);
+        self.late = Some((text, before.len()));
+        self
+    }
+
+    /// Writes the number, without allocation.
+    pub fn set_number(&self, number: u32) {
+        let Some((text, from)) = &self.late else {
+            return;
+        };
+        let room = text.get(*from..).unwrap_or(&[]);
+        let mut digits = 1;
+        let mut rest = number / 10;
+        while rest > 0 {
+            digits += 1;
+            rest /= 10;
+        }
+        let mut rest = number;
+        for cell in room.iter().take(digits).rev() {
+            cell.set(b'0' + (rest % 10) as u8);
+            rest /= 10;
+        }
+        if let Some(end) = room.get(digits) {
+            end.set(0);
+        }
     }
 
     /// The strings themselves.
@@ -301,4 +352,26 @@ pub fn reap_one() -> bool {
     let options = libc::WNOHANG | libc::__WALL;
     // SAFETY: `status` outlives the call and no resource usage is written.
     unsafe { libc::syscall(libc::SYS_wait4, -1, &raw mut status, options, none) > 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_written_where_room_was_kept() {
+        let strings = CStrings::new(["A=b"]).unwrap().with_number("PID=");
+        assert_eq!(strings.pointers.len(), 3);
+        assert!(strings.pointers[2].is_null());
+        let (text, _) = strings.late.as_ref().unwrap();
+        assert_eq!(strings.pointers[1], text.as_ptr().cast());
+        let read = || {
+            let all = text.iter().map(Cell::get);
+            String::from_utf8(all.take_while(|b| *b != 0).collect()).unwrap()
+        };
+        for number in [0, 7, 10, 4_194_304, u32::MAX, 3] {
+            strings.set_number(number);
+            assert_eq!(read(), format!("PID={number}"));
+        }
+    }
 }

@@ -1,6 +1,8 @@
-//! Local sockets that carry descriptors (`unix(7)`, `SCM_RIGHTS`).
+//! Local sockets that carry descriptors (`unix(7)`, `SCM_RIGHTS`), and what sockets have that
+//! rustix lacks: packet filters and their network namespace.
 
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use crate::fd::check;
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
@@ -81,4 +83,66 @@ pub fn recv(socket: impl AsFd, bytes: &mut [u8]) -> io::Result<(usize, Vec<Owned
         return Err(io::Error::from_raw_os_error(libc::EMSGSIZE));
     }
     Ok((got.bytes, fds))
+}
+
+/// Puts a packet filter on a socket and locks it there: nobody who holds the socket, nor one that
+/// is accepted from it, can take it off (`SO_ATTACH_FILTER`, `SO_LOCK_FILTER`, `socket(7)`).
+/// `program` is `sock_filter`s of 8 bytes in host order.
+///
+/// # Errors
+/// `EINVAL` for a program the kernel refuses, `EPERM` when a filter is locked there already.
+pub fn lock_filter(socket: impl AsFd, program: &[u8]) -> io::Result<()> {
+    let count =
+        u16::try_from(program.len() / 8).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+    // The kernel copies the records; a copy of ours is aligned as it wants them.
+    let records: Vec<u64> = program
+        .chunks_exact(8)
+        .map(|c| u64::from_ne_bytes(c.try_into().unwrap_or_default()))
+        .collect();
+    let list = libc::sock_fprog {
+        len: count,
+        filter: records.as_ptr().cast_mut().cast(),
+    };
+    let on: libc::c_int = 1;
+    let fd = socket.as_fd().as_raw_fd();
+    // SAFETY: the kernel reads one sock_fprog and the records it points to, which live across the
+    // call and which it does not change.
+    check(
+        unsafe {
+            libc::setsockopt(
+                fd,
+                libc::SOL_SOCKET,
+                libc::SO_ATTACH_FILTER,
+                (&raw const list).cast(),
+                size_of::<libc::sock_fprog>() as libc::socklen_t,
+            )
+        }
+        .into(),
+    )?;
+    // SAFETY: the kernel reads one integer that lives across the call.
+    check(
+        unsafe {
+            libc::setsockopt(
+                fd,
+                libc::SOL_SOCKET,
+                libc::SO_LOCK_FILTER,
+                (&raw const on).cast(),
+                size_of::<libc::c_int>() as libc::socklen_t,
+            )
+        }
+        .into(),
+    )?;
+    Ok(())
+}
+
+/// The network namespace a socket lives in (`SIOCGSKNS`, Linux 4.9).
+///
+/// # Errors
+/// `EPERM` without CAP_NET_ADMIN over that namespace.
+pub fn namespace(socket: impl AsFd) -> io::Result<OwnedFd> {
+    const SIOCGSKNS: libc::Ioctl = 0x894c;
+    // SAFETY: the request takes no argument and gives a new descriptor.
+    let number = check(unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), SIOCGSKNS) }.into())?;
+    // SAFETY: the kernel has made this descriptor (close-on-exec) and nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number as i32) })
 }

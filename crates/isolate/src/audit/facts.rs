@@ -114,6 +114,17 @@ pub struct Descriptor {
     pub mount: Option<u64>,
     /// Device of its file system, `major:minor`.
     pub device: String,
+    /// The network of a socket; `None` when it is none.
+    pub socket: Option<Socket>,
+}
+
+/// Where a socket lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Socket {
+    /// Inode of its network namespace.
+    pub network: u64,
+    /// Its own address; `None` when it is no internet socket.
+    pub address: Option<std::net::SocketAddr>,
 }
 
 impl Facts {

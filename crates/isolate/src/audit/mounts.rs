@@ -2,8 +2,10 @@
 
 use super::compare::{Finding, Findings, Group};
 use super::facts::{Facts, Mount};
+use rkt_spec::network::PortWay;
 use rkt_spec::plan::{AppPlan, Plan, VolumeKind};
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
 /// Bit of SYS_CHROOT: who has it may have another root.
 const SYS_CHROOT: u64 = 1 << 18;
@@ -107,6 +109,7 @@ pub(super) fn app(out: &mut Findings, plan: &Plan, app: &AppPlan, facts: &Facts,
     // Who changed its root sees fewer mounts than it has, who is in another namespace others.
     let all = if first.root == "/" { first } else { facts };
     descriptors(out, facts, &all.mounts);
+    sockets(out, plan, app, facts);
 }
 
 fn system<'a>(plan: &'a Plan, app: &'a AppPlan) -> Vec<Want<'a>> {
@@ -277,6 +280,32 @@ fn descriptors(out: &mut Findings, facts: &Facts, mounts: &[Mount]) {
     if facts.too_many_descriptors {
         let found = "more than are looked at";
         out.add(Group::Descriptors, "descriptors", "at most 65536", found);
+    }
+}
+
+/// A socket of another network reaches past the pod's own. Those that the app was to be given, and
+/// what is accepted from them, have the address of their port.
+fn sockets(out: &mut Findings, plan: &Plan, app: &AppPlan, facts: &Facts) {
+    let given = |address: SocketAddr| {
+        plan.ports.iter().any(|port| {
+            port.way == PortWay::Socket
+                && port.app.as_ref() == Some(&app.name)
+                && port.host_port == address.port()
+                && (port.host == address.ip() || port.host.is_unspecified())
+        })
+    };
+    for open in &facts.descriptors {
+        let Some(socket) = open.socket else { continue };
+        let own = facts.namespaces.get("net") == Some(&socket.network);
+        if !own && !socket.address.is_some_and(given) {
+            let field = format!("descriptor {}", open.name);
+            let wanted = "no socket of another network";
+            let found = match socket.address {
+                Some(address) => format!("{} of net:[{}] at {address}", open.link, socket.network),
+                None => format!("{} of net:[{}]", open.link, socket.network),
+            };
+            out.add(Group::Descriptors, field, wanted, found);
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 //! Everything is read through one descriptor of `/proc/PID`, which the kernel ties to the process
 //! and not to its number: when the process is gone, reads fail, whoever has the number then.
 
-use super::facts::{self, Descriptor, Facts, NAMESPACES};
+use super::facts::{self, Descriptor, Facts, NAMESPACES, Socket};
 use crate::error::{Doing, Error};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, ResolveFlags};
@@ -88,7 +88,7 @@ fn all(
         mounts: facts::mount_table(&text(at, "mountinfo")?),
         ..Facts::default()
     };
-    descriptors(at, &mut facts)?;
+    descriptors(at, pid, &mut facts)?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::openat(at, "root", flags, Mode::empty())?;
     facts.root_entries = Dir::read_from(&root)?
@@ -217,13 +217,33 @@ fn namespaces(at: BorrowedFd<'_>) -> Result<BTreeMap<&'static str, u64>, Errno> 
     Ok(all)
 }
 
-fn descriptors(at: BorrowedFd<'_>, facts: &mut Facts) -> Result<(), Errno> {
+/// A handle on a process; `None` when it is gone.
+fn pidfd(pid: i32) -> Option<OwnedFd> {
+    let pid = rustix::process::Pid::from_raw(pid)?;
+    rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok()
+}
+
+/// Where a socket of a process lives, by a copy of the descriptor that is closed at once; `None`
+/// when it is closed meanwhile, or the kernel does not tell.
+fn socket(pidfd: &OwnedFd, number: i32) -> Option<Socket> {
+    let flags = rustix::process::PidfdGetfdFlags::empty();
+    let copy = rustix::process::pidfd_getfd(pidfd, number, flags).ok()?;
+    let network = rkt_sys::socket::namespace(&copy).ok()?;
+    let address = rustix::net::getsockname(&copy).ok();
+    Some(Socket {
+        network: rustix::fs::fstat(&network).ok()?.st_ino,
+        address: address.and_then(|a| a.try_into().ok()),
+    })
+}
+
+fn descriptors(at: BorrowedFd<'_>, pid: i32, facts: &mut Facts) -> Result<(), Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let dir = rustix::fs::openat(at, "fd", flags, Mode::empty())?;
     let mut names: Vec<i32> = numbers(&dir)?;
     facts.too_many_descriptors = names.len() > DESCRIPTORS;
     names.truncate(DESCRIPTORS);
     names.sort_unstable();
+    let pidfd = pidfd(pid);
     let numbered = names.iter().map(|n| (n.to_string(), format!("fd/{n}")));
     let named = ["cwd", "root", "exe"].map(|n| (n.to_owned(), n.to_owned()));
     for (name, path) in numbered.chain(named) {
@@ -254,6 +274,10 @@ fn descriptors(at: BorrowedFd<'_>, facts: &mut Facts) -> Result<(), Errno> {
                 );
                 open.device = format!("{major}:{minor}");
             }
+        }
+        if open.link.starts_with("socket:[") {
+            let number = open.name.parse().ok();
+            open.socket = number.and_then(|n| socket(pidfd.as_ref()?, n));
         }
         facts.descriptors.push(open);
     }

@@ -1,11 +1,12 @@
 //! Facts of processes in, findings out.
 
 use super::compare::{self, Finding, Wanted};
-use super::facts::{self, Descriptor, Facts, Mount, NAMESPACES, Task};
+use super::facts::{self, Descriptor, Facts, Mount, NAMESPACES, Socket, Task};
 use crate::idmap;
 use rkt_spec::capability::CapSet;
 use rkt_spec::codec::Bytes;
 use rkt_spec::name::AppName;
+use rkt_spec::network::{PortPlan, PortWay, Protocol};
 use rkt_spec::plan::{
     AppPlan, INIT_ID, Knob, Limit, MountPlan, Net, Owner, Plan, Process, Rlimit, Stdio, UserSpace,
     VolumeKind, VolumePlan, Walls,
@@ -202,6 +203,7 @@ fn app(name: &str, slot: u32, uid: u32) -> Facts {
             link: "/data/x".into(),
             mount: Some(18),
             device: "0:9".into(),
+            socket: None,
         }],
         present: ["/proc/kcore".to_owned(), "/proc/sys".to_owned()].into(),
         places: [("/data".to_owned(), 18)].into(),
@@ -415,6 +417,45 @@ fn descriptors_lie_in_the_apps_mounts() {
         assert_eq!(found.is_empty(), clean, "{link}: {found:#?}");
         assert!(names(&found).iter().all(|n| *n == "descriptor 1"));
     }
+}
+
+#[test]
+fn sockets_of_other_networks_are_drift_but_those_that_were_given() {
+    let mut plan = plan();
+    let mut facts = app("red", 1, 0);
+    let own = facts.namespaces["net"];
+    let mut with = |network, address: Option<&str>, plan: &Plan| {
+        facts.descriptors = vec![Descriptor {
+            name: "3".into(),
+            link: "socket:[5]".into(),
+            socket: Some(Socket {
+                network,
+                address: address.map(|a| a.parse().unwrap()),
+            }),
+            ..Descriptor::default()
+        }];
+        names(&judge_in(plan, 0, &facts)).len()
+    };
+    assert_eq!(with(own, Some("10.0.0.1:1"), &plan), 0);
+    assert_eq!(with(own + 1, None, &plan), 1);
+    assert_eq!(with(own + 1, Some("127.0.0.1:80"), &plan), 1);
+    plan.ports = vec![PortPlan {
+        name: "http".into(),
+        app: Some(AppName::new("red").unwrap()),
+        protocol: Protocol::Tcp,
+        host: "127.0.0.1".parse().unwrap(),
+        host_port: 80,
+        pod_port: 80,
+        way: PortWay::Socket,
+        socket: 9,
+    }];
+    assert_eq!(with(own + 1, Some("127.0.0.1:80"), &plan), 0);
+    assert_eq!(with(own + 1, Some("127.0.0.2:80"), &plan), 1);
+    assert_eq!(with(own + 1, Some("127.0.0.1:81"), &plan), 1);
+    plan.ports[0].host = "0.0.0.0".parse().unwrap();
+    assert_eq!(with(own + 1, Some("10.1.2.3:80"), &plan), 0);
+    plan.ports[0].app = Some(AppName::new("blue").unwrap());
+    assert_eq!(with(own + 1, Some("10.1.2.3:80"), &plan), 1);
 }
 
 #[test]

@@ -1,0 +1,115 @@
+//! Listening sockets for apps (`--port=...,via=socket`), opened before anything of the pod exists.
+//!
+//! The plan says which port is whose; here each is opened on the host, or it is said who has it.
+
+use crate::error::{Doing, Error};
+use rkt_net::{holder, listen};
+use rkt_pod::{Pods, State};
+use rkt_spec::Uuid;
+use rkt_spec::network::{PortPlan, PortWay, Protocol};
+use rkt_spec::plan::{Net, Plan};
+use rkt_sys::fd::number;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+/// Decides whose each socket is: of the app that has the port, or of the pod's only one.
+///
+/// # Errors
+/// When the port is of no app that is known, or is one that cannot be handed over.
+pub fn settle(plan: &mut Plan) -> Result<(), Error> {
+    let only = match plan.apps.as_slice() {
+        [app] => Some(app.name.clone()),
+        _ => None,
+    };
+    for port in plan.ports.iter_mut().filter(|p| p.way == PortWay::Socket) {
+        let doing = || format!("hand port `{}` over as a socket", port.name);
+        if port.protocol != Protocol::Tcp {
+            let what = port.protocol.as_str();
+            return Err(Error::usage(format!(
+                "a {what} socket of the host could send to whatever the host reaches; only tcp is handed over"
+            ))
+            .while_doing(doing())
+            .hint("leave `via=socket` out: the port then leads into the pod's own network"));
+        }
+        if port.app.is_none() {
+            port.app.clone_from(&only);
+        }
+        let known = |name| plan.apps.iter().any(|a| a.name == name);
+        if !port.app.clone().is_some_and(known) {
+            return Err(
+                Error::usage("the pod has several apps, and it is not said which gets it")
+                    .while_doing(doing())
+                    .hint("name it: `--port=PORT:PORT,via=socket,app=NAME`, or a port of an image"),
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Opens every socket that an app gets and puts its number into the plan; the sockets must live
+/// until the plan is handed over.
+///
+/// # Errors
+/// When a port is in use, and by whom; when the host does not have the address.
+pub(crate) fn open(plan: &mut Plan, data_dir: &Path) -> Result<Vec<OwnedFd>, Error> {
+    let mut sockets = Vec::new();
+    for port in plan.ports.iter_mut().filter(|p| p.way == PortWay::Socket) {
+        let socket = listen::open(port).map_err(|error| refused(port, &error, data_dir))?;
+        port.socket = number(&socket);
+        sockets.push(socket);
+    }
+    Ok(sockets)
+}
+
+/// Why a port of the host cannot be had.
+pub(crate) fn refused(port: &PortPlan, error: &std::io::Error, data_dir: &Path) -> Error {
+    use std::io::ErrorKind::{AddrInUse, AddrNotAvailable, Unsupported};
+    let address = SocketAddr::new(port.host, port.host_port);
+    let doing = format!("open port {address}/{} of the host", port.protocol.as_str());
+    let unsupported = rustix::io::Errno::AFNOSUPPORT.raw_os_error();
+    let because = match error.kind() {
+        AddrInUse => in_use(port, data_dir),
+        AddrNotAvailable => format!("the host has no address {}", port.host),
+        Unsupported if port.host.is_ipv6() => "IPv6 is disabled on this host".to_owned(),
+        _ if error.raw_os_error() == Some(unsupported) && port.host.is_ipv6() => {
+            "IPv6 is disabled on this host".to_owned()
+        }
+        _ => error.to_string(),
+    };
+    Error::new(because).while_doing(doing)
+}
+
+/// By whom a port is in use: a pod of ours, or a process.
+fn in_use(port: &PortPlan, data_dir: &Path) -> String {
+    if let Some(uuid) = pod_with(port, data_dir) {
+        return format!("it is in use by pod `{uuid}`");
+    }
+    match holder::find(port.protocol, port.host, port.host_port) {
+        Some(holder) => format!("it is in use by {holder}"),
+        None => "it is in use".to_owned(),
+    }
+}
+
+fn pod_with(port: &PortPlan, data_dir: &Path) -> Option<Uuid> {
+    let pods = Pods::open(data_dir)
+        .doing(|| "look for the pod".to_owned())
+        .ok()?;
+    let all = pods.uuids().ok()?.into_iter();
+    all.filter_map(|(uuid, shelf)| pods.get_from(uuid, shelf).ok()?)
+        .filter(|pod| pod.state() == State::Running)
+        .find(|pod| {
+            let plan = pod.plan().ok().flatten();
+            let plan = plan.and_then(|bytes| Plan::decode(&bytes).ok());
+            plan.is_some_and(|plan| plan.ports.iter().any(|other| same(&plan, other, port)))
+        })
+        .map(|pod| pod.uuid())
+}
+
+/// Whether another pod's port is in the way of ours.
+fn same(plan: &Plan, other: &PortPlan, ours: &PortPlan) -> bool {
+    let whole = other.host.is_unspecified() || ours.host.is_unspecified();
+    let address = other.host == ours.host || whole && other.host.is_ipv4() == ours.host.is_ipv4();
+    let held = plan.net != Net::Host || other.way == PortWay::Socket;
+    held && address && other.protocol == ours.protocol && other.host_port == ours.host_port
+}
