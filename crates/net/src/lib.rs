@@ -5,20 +5,22 @@
 //! `net.d`), [`files`] and [`resolv`] (what a pod's `/etc/hosts` and `/etc/resolv.conf` say); stage0
 //! uses it, and [`listen`], which opens sockets on the host. The rest acts: [`wire`] makes a pod's
 //! networks and ends them, by messages ([`netlink`]); only stage1 and `rkt gc` use it.
+//! [`cni`] runs foreign plugins, in a child that is not the supervisor.
 #![forbid(unsafe_code)]
 
 pub mod address;
 pub mod builtin;
 pub mod choice;
+pub mod cni;
 #[cfg(feature = "config")]
 pub mod config;
 pub mod error;
 pub mod files;
+pub mod holder;
 pub mod ipam;
 pub mod link;
-pub mod localnet;
-pub mod holder;
 pub mod listen;
+pub mod localnet;
 pub mod loopback;
 pub mod netlink;
 pub mod nft;

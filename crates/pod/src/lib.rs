@@ -18,6 +18,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod attachment;
 pub mod control;
 pub mod denials;
 pub mod dir;

@@ -25,6 +25,12 @@ fn main() -> ExitCode {
         let status = rkt_store::layer::child_main(rest);
         return ExitCode::from(u8::try_from(status).unwrap_or(failure::RKT));
     }
+    if let Some((verb, [])) = argv.split_first()
+        && verb == rkt_net::cni::CHILD_VERB
+    {
+        let status = rkt_net::cni::child_main();
+        return ExitCode::from(u8::try_from(status).unwrap_or(failure::RKT));
+    }
     match cmd::dispatch(argv) {
         Ok(status) => ExitCode::from(status),
         Err(failure) => {

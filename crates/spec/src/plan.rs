@@ -12,7 +12,7 @@ use crate::network::{NetworkPlan, PortPlan};
 use crate::uuid::Uuid;
 
 /// Version of the record; raised with every change of a field.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 const MAGIC: &[u8; 4] = b"RKTP";
 
 /// Ids in one slot (an app's range).
@@ -38,6 +38,11 @@ crate::record! {
         pub networks: Vec<NetworkPlan>,
         /// Ports of the host that lead into the pod.
         pub ports: Vec<PortPlan>,
+        /// Descriptor (inherited) of rkt's own program, which runs foreign plugins; `None` when no
+        /// network has any.
+        pub rkt_fd: Option<i32>,
+        /// Directories of the configuration to look for plugins in.
+        pub plugin_directories: Vec<String>,
         /// rkt's run-time directory, normally `/run/rkt`.
         pub run_dir: String,
         /// Cgroup below which the pod's is made, relative to each hierarchy's root, normally `rkt`.

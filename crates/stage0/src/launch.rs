@@ -3,6 +3,7 @@
 use crate::error::{Doing, Error};
 use crate::explain::explain;
 use crate::hand_over::HandOver;
+use crate::plugins;
 use crate::prepare::Prepared;
 use crate::request::RunRequest;
 use crate::sockets;
@@ -83,6 +84,8 @@ pub fn launch(
         volume.source = source.as_ref().map_or(-1, |s| number(&s.fd));
     }
     plan.lock_fd = number(pod.fd()?);
+    let rkt = plugins::program(&plan)?;
+    plan.rkt_fd = rkt.as_ref().map(number);
     write(&pod, dir::PLAN, &plan.encode())?;
     let told = serde_json::to_vec(&told)
         .map_err(|e| Error::new(e.to_string()).while_doing("write the explanation"))?;
@@ -99,6 +102,7 @@ pub fn launch(
         .map(AsFd::as_fd)
         .chain(sources.iter().flatten().map(|s| s.fd.as_fd()))
         .chain(ports.iter().map(AsFd::as_fd))
+        .chain(rkt.iter().map(AsFd::as_fd))
         .chain([lock.as_fd()])
         .collect();
     let over = HandOver {

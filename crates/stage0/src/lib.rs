@@ -19,6 +19,7 @@ pub mod merge;
 mod names;
 pub mod networks;
 pub mod plan;
+mod plugins;
 mod ports;
 pub mod prepare;
 pub mod request;

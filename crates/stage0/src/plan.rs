@@ -157,6 +157,8 @@ pub fn build(
         sysctls,
         apps,
         limits: pod_limits,
+        rkt_fd: None,
+        plugin_directories: Vec::new(),
         lock_fd: -1,
         ready_fd: None,
         foreground: !request.detach,

@@ -5,6 +5,7 @@ use crate::filters;
 use crate::merge;
 use crate::networks;
 use crate::plan::{self, Facts, Planned};
+use crate::plugins;
 use crate::request::RunRequest;
 use crate::resolve::{self, Resolved};
 use crate::sockets;
@@ -65,6 +66,7 @@ pub fn prepare(
     tell("merged the manifest");
     let mut planned = plan::build(request, &manifest, uuid, &sources, &look(request)?)?;
     sockets::settle(&mut planned.plan)?;
+    plugins::check(&planned.plan)?;
     tell("decided the walls");
     Ok(Prepared {
         uuid,

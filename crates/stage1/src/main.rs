@@ -13,6 +13,7 @@ mod init;
 mod launcher;
 mod make;
 mod notify;
+mod plugins;
 mod relay;
 mod rootfs;
 mod sandbox;
@@ -101,6 +102,7 @@ fn load(number: &str) -> Result<(Plan, Inherited), Failure> {
         layers: vec![],
         sources: vec![],
         ports: vec![],
+        rkt: plan.rkt_fd.map(take).transpose()?,
     };
     for app in &plan.apps {
         inherited.layers.push(

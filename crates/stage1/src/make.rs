@@ -7,6 +7,7 @@ use crate::app::App;
 use crate::error::{Doing, Failure};
 use crate::host::Host;
 use crate::launcher::{Home, Launcher, Parts};
+use crate::plugins::Plugins;
 use crate::rootfs::{self, IdMaps, Maker, Making};
 use crate::sandbox::{Sandbox, Shared};
 use crate::users::{Holder, Mapped};
@@ -35,6 +36,8 @@ pub(crate) struct Inherited {
     pub(crate) sources: Vec<Option<OwnedFd>>,
     /// Sockets that hold ports of the host, by port.
     pub(crate) ports: Vec<Option<OwnedFd>>,
+    /// rkt's own program, when there are networks of foreign plugins.
+    pub(crate) rkt: Option<OwnedFd>,
 }
 
 /// What exists of a pod; grows while it is made, so that a failure half-way can be undone.
@@ -48,6 +51,7 @@ pub(crate) struct Pod {
     /// A mount namespace that is not needed any more; closing it waits for a grace period.
     spent: Option<OwnedFd>,
     wires: Wires,
+    plugins: Option<Plugins>,
     /// What became of the plan's networks.
     pub(crate) wired: Vec<Wired>,
     pub(crate) apps: Vec<App>,
@@ -138,7 +142,17 @@ impl Pod {
             hand_over(&app, &app.launcher, sandbox, shared)?;
             self.apps.push(app);
         }
-        sandbox.wait_ready()
+        sandbox.wait_ready()?;
+        let Some(net) = &shared.net else {
+            return Ok(());
+        };
+        let (rkt, pod) = (inherited.rkt.as_ref(), inherited.pod.as_fd());
+        self.plugins = Plugins::of(plan, rkt, pod, net.as_fd())?;
+        if let Some(plugins) = &self.plugins {
+            let (wired, _) = plugins.add_all()?;
+            self.wired.extend(wired);
+        }
+        Ok(())
     }
 
     /// Lets go of what only the making needed. Takes a fifth of a millisecond: best while the apps
@@ -173,6 +187,7 @@ impl Pod {
         while process::wait_any().is_some() {}
         self.sandbox = None;
         self.shared = None;
+        let unplugged = self.plugins.take().map_or(Ok(()), |p| p.del_all());
         let unwired = self.wires.end().map_err(Failure::from);
         let removed = match self.cgroups.take() {
             Some(mut cgroups) => cgroups
@@ -180,7 +195,7 @@ impl Pod {
                 .doing(|| "remove the pod's cgroups".into()),
             None => Ok(()),
         };
-        unwired.and(removed)
+        unplugged.and(unwired).and(removed)
     }
 }
 

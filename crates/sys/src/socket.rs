@@ -107,31 +107,21 @@ pub fn lock_filter(socket: impl AsFd, program: &[u8]) -> io::Result<()> {
     let fd = socket.as_fd().as_raw_fd();
     // SAFETY: the kernel reads one sock_fprog and the records it points to, which live across the
     // call and which it does not change.
-    check(
-        unsafe {
-            libc::setsockopt(
-                fd,
-                libc::SOL_SOCKET,
-                libc::SO_ATTACH_FILTER,
-                (&raw const list).cast(),
-                size_of::<libc::sock_fprog>() as libc::socklen_t,
-            )
-        }
-        .into(),
-    )?;
-    // SAFETY: the kernel reads one integer that lives across the call.
-    check(
-        unsafe {
-            libc::setsockopt(
-                fd,
-                libc::SOL_SOCKET,
-                libc::SO_LOCK_FILTER,
-                (&raw const on).cast(),
-                size_of::<libc::c_int>() as libc::socklen_t,
-            )
-        }
-        .into(),
-    )?;
+    unsafe { set_option(fd, libc::SO_ATTACH_FILTER, &list) }?;
+    // SAFETY: the kernel reads one integer.
+    unsafe { set_option(fd, libc::SO_LOCK_FILTER, &on) }?;
+    Ok(())
+}
+
+/// # Safety
+/// What `value` points to must be what the kernel expects of this option.
+unsafe fn set_option<T>(fd: i32, name: libc::c_int, value: &T) -> io::Result<()> {
+    let length = size_of::<T>() as libc::socklen_t;
+    let value: *const T = value;
+    // SAFETY: pointer and length describe `value`, alive across the call; what it points to is the
+    // caller's promise.
+    let done = unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, name, value.cast(), length) };
+    check(done.into())?;
     Ok(())
 }
 

@@ -101,6 +101,8 @@ pub(crate) fn plan() -> Plan {
         }],
         apps: vec![app("red", 1, 0), app("blue", 2, 1000)],
         limits: vec![],
+        rkt_fd: None,
+        plugin_directories: vec![],
         lock_fd: 3,
         ready_fd: None,
         foreground: false,

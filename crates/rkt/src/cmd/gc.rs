@@ -1,6 +1,6 @@
 //! `rkt gc`: mark what has ended, remove what was marked long enough ago.
 
-use super::look;
+use super::{leave, look};
 use crate::args::{self, Format, Globals};
 use crate::failure::Failure;
 use crate::view::time::{self, duration};
@@ -42,6 +42,10 @@ pub(super) fn run(words: Vec<OsString>) -> Result<u8, Failure> {
     look::need_root()?;
     let pods = look::open(&asked.globals)?;
     each(&pods, |pod| mark(&asked, pod))?;
+    // The pods' own devices are gone by now; what is left belongs to no pod that is known.
+    if let Err(failure) = leave::strays(&pods) {
+        failure.print();
+    }
     if asked.mark_only {
         return Ok(0);
     }
@@ -91,6 +95,7 @@ fn mark(asked: &Gc, mut pod: Pod) -> Result<(), Failure> {
         _ => return Ok(()),
     }
     sweep(&asked.globals, uuid)?;
+    leave::networks(&pod)?;
     if !pod.set_aside()? {
         return Ok(());
     }
@@ -182,6 +187,7 @@ pub(super) fn sweep(globals: &Globals, uuid: Uuid) -> Result<(), Failure> {
 /// Removes a pod that nobody keeps, with its cgroups.
 pub(super) fn discard(globals: &Globals, pod: Pod) -> Result<(), Failure> {
     let uuid = pod.uuid();
+    leave::networks(&pod)?;
     let locked = pod.lock()?;
     sweep(globals, uuid)?;
     Ok(locked.remove()?)

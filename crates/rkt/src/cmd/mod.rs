@@ -20,6 +20,7 @@ mod frozen_probe;
 mod gc;
 mod help;
 mod image;
+mod leave;
 mod list;
 mod logs;
 mod look;
