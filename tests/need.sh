@@ -2,7 +2,7 @@
 # Installs what is missing, quietly, and only then asks for root. A word is PROGRAM or PROGRAM:PACKAGE.
 set -eu
 for word in "$@"; do
-    command -v "${word%:*}" > /dev/null || [ -x "/usr/sbin/${word%:*}" ] || missing="${missing:-} ${word#*:}"
+    command -v "${word%:*}" > /dev/null || [ -x "/usr/sbin/${word%:*}" ] || [ -x "/usr/lib/cni/${word%:*}" ] || missing="${missing:-} ${word#*:}"
 done
 [ -n "${missing:-}" ] || exit 0
 if [ "$(id -u)" != 0 ]; then echo "install first: apt-get install$missing" >&2; exit 1; fi

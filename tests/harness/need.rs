@@ -17,6 +17,8 @@ pub enum Need {
     Binary,
     /// A program of the host, by name; `make test` installs those of [`crate::images`].
     Tool(&'static str),
+    /// A network plugin of Debian's `containernetworking-plugins`.
+    Plugin(&'static str),
     /// A controller of cgroups, in any version.
     Controller(&'static str),
     /// A controller of cgroup version 1.
@@ -39,6 +41,10 @@ impl Need {
                 "the binary `rkt` (run `make test`)".to_owned(),
             ),
             Self::Tool(name) => (find(name).is_some(), format!("the program `{name}`")),
+            Self::Plugin(name) => (
+                Path::new("/usr/lib/cni").join(name).exists(),
+                format!("the network plugin `{name}`"),
+            ),
             Self::Controller(name) => (
                 v1_controller(name) || v2_controllers().iter().any(|c| c == name),
                 format!("cgroup controller `{name}`"),

@@ -4,7 +4,9 @@ mod addresses;
 mod bridge;
 mod files;
 mod names;
+mod plugins;
 mod ptp;
+mod sockets;
 mod words;
 
 use rkt_tests::{Pod, Rkt};

@@ -9,10 +9,16 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 /// Drivers that this version can make; a network of another one is refused.
-pub const DRIVERS: &[Driver] = &[Driver::Ptp, Driver::Bridge, Driver::Macvlan];
+pub const DRIVERS: &[Driver] = &[
+    Driver::Ptp,
+    Driver::Bridge,
+    Driver::Macvlan,
+    Driver::Cni,
+    Driver::Pasta,
+];
 
 /// Ways of a port that this version can make; another one is refused.
-pub const WAYS: &[PortWay] = &[];
+pub const WAYS: &[PortWay] = &[PortWay::Socket];
 
 /// A network that there is, and what is known of it beside its plan.
 #[derive(Debug, Clone, PartialEq, Eq)]

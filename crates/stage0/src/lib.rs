@@ -25,7 +25,7 @@ pub mod prepare;
 pub mod request;
 pub mod resolve;
 mod scope;
-pub mod sockets;
+mod sockets;
 pub mod sources;
 pub mod stage1;
 mod sysctls;

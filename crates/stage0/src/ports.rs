@@ -73,11 +73,13 @@ fn ports_of(request: &PortRequest, apps: &[RuntimeApp]) -> Result<Vec<ExposedPor
             (&request.words, app, *range, *protocol)
         }
     };
-    if via == Via::Socket && protocol != Protocol::Tcp && protocol != Protocol::Udp {
+    if via == Via::Socket && protocol != Protocol::Tcp {
         return Err(Error::usage(format!(
-            "a socket of {} cannot be handed to an app",
+            "by a {} socket of the host an app could send to whatever the host reaches; only tcp \
+             is handed over",
             protocol.as_str()
-        )));
+        ))
+        .hint("without `via=socket` the port leads into the pod's own network"));
     }
     let pairs = request.host_ports.pairs(pod);
     Ok(pairs

@@ -8,7 +8,6 @@ use crate::plan::{self, Facts, Planned};
 use crate::plugins;
 use crate::request::RunRequest;
 use crate::resolve::{self, Resolved};
-use crate::sockets;
 use crate::sources::{self, Source};
 use rkt_isolate::host;
 use rkt_net::files::Hosts;
@@ -64,8 +63,7 @@ pub fn prepare(
     let manifest = merge::manifest(request, &facts, uuid)?;
     let sources = sources::open_all(&manifest)?;
     tell("merged the manifest");
-    let mut planned = plan::build(request, &manifest, uuid, &sources, &look(request)?)?;
-    sockets::settle(&mut planned.plan)?;
+    let planned = plan::build(request, &manifest, uuid, &sources, &look(request)?)?;
     plugins::check(&planned.plan)?;
     tell("decided the walls");
     Ok(Prepared {

@@ -6,46 +6,12 @@ use crate::error::{Doing, Error};
 use rkt_net::{holder, listen};
 use rkt_pod::{Pods, State};
 use rkt_spec::Uuid;
-use rkt_spec::network::{PortPlan, PortWay, Protocol};
+use rkt_spec::network::{PortPlan, PortWay};
 use rkt_spec::plan::{Net, Plan};
 use rkt_sys::fd::number;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-
-/// Decides whose each socket is: of the app that has the port, or of the pod's only one.
-///
-/// # Errors
-/// When the port is of no app that is known, or is one that cannot be handed over.
-pub fn settle(plan: &mut Plan) -> Result<(), Error> {
-    let only = match plan.apps.as_slice() {
-        [app] => Some(app.name.clone()),
-        _ => None,
-    };
-    for port in plan.ports.iter_mut().filter(|p| p.way == PortWay::Socket) {
-        let doing = || format!("hand port `{}` over as a socket", port.name);
-        if port.protocol != Protocol::Tcp {
-            let what = port.protocol.as_str();
-            return Err(Error::usage(format!(
-                "a {what} socket of the host could send to whatever the host reaches; only tcp is handed over"
-            ))
-            .while_doing(doing())
-            .hint("leave `via=socket` out: the port then leads into the pod's own network"));
-        }
-        if port.app.is_none() {
-            port.app.clone_from(&only);
-        }
-        let known = |name| plan.apps.iter().any(|a| a.name == name);
-        if !port.app.clone().is_some_and(known) {
-            return Err(
-                Error::usage("the pod has several apps, and it is not said which gets it")
-                    .while_doing(doing())
-                    .hint("name it: `--port=PORT:PORT,via=socket,app=NAME`, or a port of an image"),
-            );
-        }
-    }
-    Ok(())
-}
 
 /// Opens every socket that an app gets and puts its number into the plan; the sockets must live
 /// until the plan is handed over.
