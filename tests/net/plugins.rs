@@ -193,11 +193,16 @@ const IPAM: &str = r#""ipam":{"type":"host-local","dataDir":"LEASES",
     "ranges":[[{"subnet":"10.77.0.0/24"}]],"routes":[{"dst":"0.0.0.0/0"}]}"#;
 
 fn chained(version: &str) -> String {
+    // Debian's firewall knows no older version than 0.4.0.
+    let firewall = match version {
+        "0.3.1" => "",
+        _ => r#"{"type":"firewall","backend":"iptables"},"#,
+    };
     format!(
         r#"{{"cniVersion":"{version}","name":"lab","plugins":[
         {{"type":"bridge","bridge":"lab0","isGateway":true,"ipMasq":true,{IPAM}}},
         {{"type":"tuning","capabilities":{{"mac":true}},"sysctl":{{"net.core.somaxconn":"77"}}}},
-        {{"type":"firewall","backend":"iptables"}},
+        {firewall}
         {{"type":"portmap","capabilities":{{"portMappings":true}},"snat":true}}]}}"#
     )
 }
@@ -346,4 +351,98 @@ fn the_child_takes_nothing_but_a_request() {
     let out = command.output().unwrap();
     let answer = Answer::from_bytes(&out.stdout).unwrap();
     assert!(answer.refusal.unwrap().doing.contains("take what is asked"));
+}
+
+/// rkt in a network of its own, with a directory of configuration that has this list.
+fn configured(list: &str) -> Option<(Rkt, String)> {
+    let rkt = Rkt::networked(&needs())?;
+    let leases = rkt.file("leases").display().to_string();
+    let dir = rkt.file("etc/net.d");
+    fs::create_dir_all(&dir).unwrap();
+    fs::write(dir.join("10-lab.conflist"), list.replace("LEASES", &leases)).unwrap();
+    let option = format!("--local-config={}", rkt.file("etc").display());
+    Some((rkt, option))
+}
+
+fn leases(rkt: &Rkt) -> usize {
+    let dir = fs::read_dir(rkt.file("leases/lab"));
+    let names = dir.into_iter().flatten().flatten();
+    names
+        .filter(|e| e.file_name().to_string_lossy().starts_with("10."))
+        .count()
+}
+
+fn rules(rkt: &Rkt) -> String {
+    rkt.net().run("/usr/sbin/iptables-save").ok()
+}
+
+#[test]
+fn a_pod_joins_a_network_of_plugins_and_leaves_it() {
+    let Some((rkt, option)) = configured(&chained("1.0.0")) else {
+        return;
+    };
+    let port = "--port=8080:80";
+    let words = [&*option, "--net=lab", port, super::PROBE, "--", "sleep"];
+    let pod = rkt.start(&words);
+    assert_eq!(super::addresses(&pod, "eth0"), ["10.77.0.2/24"]);
+    assert!(
+        pod.status().to_string().contains("10.77.0.2/24"),
+        "{}",
+        pod.status()
+    );
+    assert!(rules(&rkt).contains("--dport 8080"));
+    assert!(pod.dir().join("network-eth0").exists());
+    pod.stop().ok();
+    assert_eq!(leases(&rkt), 0);
+    assert!(!rules(&rkt).contains("10.77.0.2"), "{}", rules(&rkt));
+    assert!(!pod.dir().join("network-eth0").exists());
+    // The same by `rkt gc`, when nobody was left to do it.
+    let pod = rkt.start(&words);
+    let supervisor = pod.supervisor();
+    rkt_tests::host::kill(supervisor);
+    rkt_tests::wait_for("the end of the supervisor", 20, || {
+        !fs::exists(format!("/proc/{supervisor}")).unwrap()
+    });
+    assert_eq!(leases(&rkt), 1);
+    rkt.gc();
+    assert_eq!(leases(&rkt), 0);
+    let left = rules(&rkt);
+    assert!(
+        !left.contains("10.77.0.3") && !left.contains("8080"),
+        "{left}"
+    );
+    rkt.leaves_nothing();
+}
+
+#[test]
+fn a_plugin_that_fails_or_is_missing_is_named_and_nothing_stays() {
+    let list = r#"{"cniVersion":"1.0.0","name":"lab","plugins":[
+        {"type":"bridge","bridge":"lab0",IPAM},{"type":"sulks"}]}"#;
+    let Some((rkt, option)) = configured(&list.replace("IPAM", IPAM)) else {
+        return;
+    };
+    let words = [
+        "run",
+        "--rm",
+        &option,
+        "--net=lab",
+        super::PROBE,
+        "--",
+        "exit",
+        "0",
+    ];
+    let done = rkt.rkt(&words).ends_with(125).is_one_clear_error();
+    done.says("the network plugin `sulks`")
+        .says("containernetworking-plugins");
+    let script = "#!/bin/sh\n[ $CNI_COMMAND = ADD ] || exit 0\necho '{\"code\":11,\"msg\":\"not today\"}'; exit 1\n";
+    // Beside the networks, where the original looked for plugins too.
+    let path = rkt.file("etc/net.d/sulks");
+    fs::write(&path, script).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(&path, mode).unwrap();
+    let done = rkt.rkt(&words).ends_with(125).is_one_clear_error();
+    done.says("ADD by plugin `sulks`: not today").says("`lab`");
+    assert_eq!(leases(&rkt), 0);
+    rkt.gc();
+    rkt.leaves_nothing();
 }

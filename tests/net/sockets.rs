@@ -124,6 +124,10 @@ fn clients_wait_while_the_app_is_restarted() {
     // It is stopped: the kernel takes the connection, nobody answers it.
     let app = pod.app("web").pid;
     rkt_tests::host::signal(app, rustix::process::Signal::STOP);
+    rkt_tests::wait_for("the app to stop", 20, || {
+        let stat = std::fs::read_to_string(format!("/proc/{app}/stat")).unwrap();
+        stat.contains(") T ")
+    });
     let client = std::thread::spawn(move || ask_from(Ipv4Addr::LOCALHOST, port));
     rkt.rkt(&["app", "restart", "--force", &pod.uuid, "--app=web"])
         .ok();

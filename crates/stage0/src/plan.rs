@@ -158,7 +158,7 @@ pub fn build(
         apps,
         limits: pod_limits,
         rkt_fd: None,
-        plugin_directories: Vec::new(),
+        plugin_directories: plugin_directories(request)?,
         lock_fd: -1,
         ready_fd: None,
         foreground: !request.detach,
@@ -174,6 +174,14 @@ pub fn build(
         notes,
         scope,
     })
+}
+
+/// Where plugins may lie beside the networks that name them, as in the original; the latest
+/// directory first.
+fn plugin_directories(request: &RunRequest) -> Result<Vec<String>, Error> {
+    let all = request.configs.iter().rev();
+    all.map(|dir| text(&dir.join(networks::DIRECTORY)))
+        .collect()
 }
 
 /// What is the same for all apps of a pod.

@@ -1,5 +1,6 @@
 //! A network's configuration as its plugins need it: a list, or one of the original's `.conf`.
 
+use super::capability;
 use super::record::Refusal;
 use serde_json::{Map, Value};
 use std::path::PathBuf;
@@ -105,6 +106,12 @@ impl List {
             }
         }
         Ok(list)
+    }
+
+    /// Whether a plugin of it maps ports.
+    pub fn maps_ports(&self) -> bool {
+        let mut all = self.plugins.iter();
+        all.any(|p| capability::wants(&p.config, capability::PORTS))
     }
 
     /// Names of the programs it needs: its plugins, and those they call for addresses.

@@ -22,6 +22,8 @@ mod list;
 #[cfg(feature = "config")]
 mod outcome;
 #[cfg(feature = "config")]
+mod phantom;
+#[cfg(feature = "config")]
 mod run;
 
 pub use record::{Answer, Attachment, Command, Refusal, Request};

@@ -4,8 +4,11 @@ use super::capability;
 use super::exec::{self, Said};
 use super::list::{List, Plugin, Version, programs};
 use super::outcome;
+use super::phantom;
 use super::record::{Answer, Command, Refusal, Request};
 use rkt_spec::codec::Bytes;
+use rkt_sys::fd;
+use rustix::fd::OwnedFd;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -40,6 +43,11 @@ pub fn run(request: &Request) -> Answer {
 
 fn attempt(request: &Request) -> Result<Answer, Refusal> {
     let list = List::parse(&request.network.config.0)?;
+    let phantom = phantom(request, &list);
+    let request = &Request {
+        namespace: phantom.as_ref().map_or(request.namespace, fd::number),
+        ..request.clone()
+    };
     let mut directories = request.directories.clone();
     directories.extend(super::DIRECTORIES.map(str::to_owned));
     let names: Vec<String> = list.plugins.iter().map(|p| p.name.clone()).collect();
@@ -81,6 +89,17 @@ fn attempt(request: &Request) -> Result<Answer, Refusal> {
     Ok(Answer::default())
 }
 
+/// For a DEL whose namespace is gone: one that looks like it. Without it (no result, a kernel that
+/// does not let us) the plugins do what they can.
+fn phantom(request: &Request, list: &List) -> Option<OwnedFd> {
+    let wanted = request.command == Command::Del && request.namespace < 0;
+    if !wanted || request.result.0.is_empty() {
+        return None;
+    }
+    let wired = outcome::wired(&request.result.0, list.version, request).ok()?;
+    phantom::namespace(&request.network.interface, &wired.addresses).ok()
+}
+
 struct Call<'a> {
     request: &'a Request,
     list: &'a List,
@@ -109,11 +128,10 @@ impl Call<'_> {
                 return Ok(self.undo(programs, done, &[], refusal));
             }
         };
-        let mapped = |p: &Plugin| capability::wants(&p.config, capability::PORTS);
         Ok(Answer {
             wired: Some(wired),
             result: Bytes(result),
-            ports_done: self.list.plugins.iter().any(mapped),
+            ports_done: self.list.maps_ports(),
             ..Answer::default()
         })
     }
