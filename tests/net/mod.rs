@@ -4,6 +4,7 @@ mod addresses;
 mod bridge;
 mod files;
 mod names;
+mod pasta;
 mod plugins;
 mod ptp;
 mod sockets;

@@ -3,6 +3,7 @@
 //! The original's addresses. `default` leads to the world, with the host's address on what leaves;
 //! `default-restricted` leads to its gateway on the host and nowhere else.
 
+use crate::choice::Network;
 use crate::refusal::Refusal;
 use rkt_spec::NetworkName;
 use rkt_spec::codec::Bytes;
@@ -11,6 +12,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Name of the network that a pod joins when nobody says anything.
 pub const DEFAULT: &str = "default";
+/// Name of the network that the program of this name makes.
+pub const PASTA: &str = "pasta";
 /// Name of the network that leads nowhere.
 pub const RESTRICTED: &str = "default-restricted";
 
@@ -46,6 +49,20 @@ pub fn networks(ipv6: Ipv6) -> Result<Vec<NetworkPlan>, Refusal> {
     let v4 = pool(RESTRICTED_V4.0.into(), RESTRICTED_V4.1)?;
     restricted.pools.push(v4);
     Ok(vec![default, restricted])
+}
+
+/// The network of `--net=pasta`, which is no network of the host's and not among `all`.
+///
+/// # Errors
+/// Never.
+pub fn pasta() -> Result<Network, Refusal> {
+    let mut plan = ptp(PASTA)?;
+    plan.driver = Driver::Pasta;
+    plan.gateway = false;
+    let nameservers = crate::pasta::wired(&plan).nameservers;
+    let mut network = Network::built_in(plan);
+    network.dns.nameservers = nameservers;
+    Ok(network)
 }
 
 fn ptp(name: &str) -> Result<NetworkPlan, Refusal> {

@@ -77,7 +77,11 @@ pub fn networks(request: &NetRequest, known: &[Network]) -> Result<Vec<Network>,
     let NetRequest::Private { all, named } = request else {
         return Ok(Vec::new());
     };
-    let find = |name: &str| known.iter().find(|k| k.plan.name.as_str() == name);
+    let pasta = builtin::pasta()?;
+    let find = |name: &str| {
+        let found = known.iter().find(|k| k.plan.name.as_str() == name);
+        found.or((name == builtin::PASTA).then_some(&pasta))
+    };
     let missing: Vec<&str> = named
         .iter()
         .map(|n| n.name.as_str())
@@ -86,8 +90,10 @@ pub fn networks(request: &NetRequest, known: &[Network]) -> Result<Vec<Network>,
     if !missing.is_empty() {
         let there: Vec<&str> = known.iter().map(|k| k.plan.name.as_str()).collect();
         return Err(
-            Refusal::new(format!("networks not found: {}", missing.join(", ")))
-                .hint(format!("there are: none, host, {}", there.join(", "))),
+            Refusal::new(format!("networks not found: {}", missing.join(", "))).hint(format!(
+                "there are: none, host, pasta, {}",
+                there.join(", ")
+            )),
         );
     }
     let mut chosen: Vec<Network> = Vec::new();

@@ -4,7 +4,8 @@
 //! (`--port`), [`choice`] (which networks with which addresses), [`builtin`], `config` (files of
 //! `net.d`), [`files`] and [`resolv`] (what a pod's `/etc/hosts` and `/etc/resolv.conf` say); stage0
 //! uses it, and [`listen`], which opens sockets on the host. The rest acts: [`wire`] makes a pod's
-//! networks and ends them, by messages ([`netlink`]); only stage1 and `rkt gc` use it.
+//! networks and ends them, by messages ([`netlink`]), [`pasta`] has the words of that program; only
+//! stage1 and `rkt gc` use it.
 //! [`cni`] runs foreign plugins, in a child that is not the supervisor.
 #![forbid(unsafe_code)]
 
@@ -24,6 +25,7 @@ pub mod localnet;
 pub mod loopback;
 pub mod netlink;
 pub mod nft;
+pub mod pasta;
 pub mod ports;
 mod refusal;
 pub mod request;

@@ -4,6 +4,7 @@
 
 use crate::error::Error;
 use rkt_net::choice::{Network, WAYS};
+use rkt_net::cni::List;
 use rkt_net::ports::{PortRequest, Range, Target};
 use rkt_spec::AppName;
 use rkt_spec::image::Port;
@@ -197,7 +198,12 @@ fn plan(port: &ExposedPort, networks: &[Network]) -> Result<PortPlan, Error> {
         Via::Nat => PortWay::Nat,
         Via::Socket => PortWay::Socket,
     };
-    if !WAYS.contains(&way) {
+    let led = |Network { plan: n, .. }: &Network| match n.driver {
+        Driver::Pasta => true,
+        Driver::Cni => List::parse(&n.config.0).is_ok_and(|list| list.maps_ports()),
+        _ => false,
+    };
+    if !WAYS.contains(&way) && !networks.iter().any(led) {
         return Err(Error::usage(format!(
             "this version does not have ports by way of {} yet",
             match way {

@@ -13,6 +13,7 @@ mod init;
 mod launcher;
 mod make;
 mod notify;
+mod pasta;
 mod plugins;
 mod relay;
 mod rootfs;

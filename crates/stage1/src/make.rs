@@ -7,6 +7,7 @@ use crate::app::App;
 use crate::error::{Doing, Failure};
 use crate::host::Host;
 use crate::launcher::{Home, Launcher, Parts};
+use crate::pasta::{self, Pasta};
 use crate::plugins::Plugins;
 use crate::rootfs::{self, IdMaps, Maker, Making};
 use crate::sandbox::{Sandbox, Shared};
@@ -15,7 +16,7 @@ use rkt_isolate::blocks::{self, Block};
 use rkt_isolate::cgroup::{self, Controller, Layout, Version};
 use rkt_isolate::{idmap, landlock};
 use rkt_net::wire::{Site, Wires};
-use rkt_spec::network::{PortPlan, PortWay, Wired};
+use rkt_spec::network::{Driver, NetworkPlan, PortPlan, PortWay, Wired};
 use rkt_spec::plan::{AppPlan, Knob, Limit, Plan, UserSpace, weaken};
 use rkt_sys::{process, signal};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -52,6 +53,7 @@ pub(crate) struct Pod {
     spent: Option<OwnedFd>,
     wires: Wires,
     plugins: Option<Plugins>,
+    pub(crate) pasta: Option<Pasta>,
     /// What became of the plan's networks.
     pub(crate) wired: Vec<Wired>,
     pub(crate) apps: Vec<App>,
@@ -112,7 +114,11 @@ impl Pod {
                 netns: netns.as_fd(),
                 pod: wire,
             };
-            self.wired = self.wires.make(&site, &plan.networks)?;
+            let own = |n: &&NetworkPlan| !matches!(n.driver, Driver::Cni | Driver::Pasta);
+            let own: Vec<NetworkPlan> = plan.networks.iter().filter(own).cloned().collect();
+            if !own.is_empty() {
+                self.wired = self.wires.make(&site, &own)?;
+            }
         }
         let abi = rkt_sys::landlock::abi().unwrap_or(0);
         let rest = makings.into_iter().zip(users).zip(groups).zip(launchers);
@@ -143,15 +149,39 @@ impl Pod {
             self.apps.push(app);
         }
         sandbox.wait_ready()?;
+        self.join_others(host, plan, inherited)
+    }
+
+    /// Joins the networks that others make: plugins, pasta.
+    fn join_others(
+        &mut self,
+        host: &Host,
+        plan: &Plan,
+        inherited: &Inherited,
+    ) -> Result<(), Failure> {
+        let (Some(sandbox), Some(shared)) = (&self.sandbox, &self.shared) else {
+            return Ok(());
+        };
         let Some(net) = &shared.net else {
             return Ok(());
         };
         let (rkt, pod) = (inherited.rkt.as_ref(), inherited.pod.as_fd());
         self.plugins = Plugins::of(plan, rkt, pod, net.as_fd())?;
         if let Some(plugins) = &self.plugins {
-            let (wired, _) = plugins.add_all()?;
-            self.wired.extend(wired);
+            self.wired.extend(plugins.add_all()?);
         }
+        if let Some((pasta, wired)) =
+            pasta::start(host, plan, sandbox.pid, sandbox.base, net.as_fd())?
+        {
+            self.pasta = Some(pasta);
+            self.wired.push(wired);
+        }
+        let place = |w: &Wired| {
+            plan.networks
+                .iter()
+                .position(|n| n.interface == w.interface)
+        };
+        self.wired.sort_by_key(place);
         Ok(())
     }
 
@@ -183,6 +213,7 @@ impl Pod {
         }
         // With them go their launchers.
         self.apps.clear();
+        self.pasta = None;
         // init can end only after each process born of a launcher has been reaped, here.
         while process::wait_any().is_some() {}
         self.sandbox = None;

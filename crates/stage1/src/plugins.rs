@@ -71,20 +71,13 @@ impl Plugins {
         }))
     }
 
-    /// Has every device made, in order; whether a plugin has seen to the pod's ports too.
-    pub(crate) fn add_all(&self) -> Result<(Vec<Wired>, bool), Failure> {
-        let mut all = Vec::new();
-        let mut ports_done = false;
-        for network in &self.networks {
-            let (wired, done) = self.add(network)?;
-            all.push(wired);
-            ports_done |= done;
-        }
-        Ok((all, ports_done))
+    /// Has every device made, in order.
+    pub(crate) fn add_all(&self) -> Result<Vec<Wired>, Failure> {
+        self.networks.iter().map(|n| self.add(n)).collect()
     }
 
-    /// Has a device made; whether a plugin has seen to the pod's ports too.
-    fn add(&self, network: &NetworkPlan) -> Result<(Wired, bool), Failure> {
+    /// Has a device made.
+    fn add(&self, network: &NetworkPlan) -> Result<Wired, Failure> {
         let joining = || format!("join the network `{}`", network.name);
         // Before anything: who is killed in the middle has told what to look for.
         let pod = self.pod.as_fd();
@@ -97,7 +90,7 @@ impl Plugins {
         let none = || Failure::new(joining(), "its plugins say nothing of what they made");
         let wired = answer.wired.ok_or_else(none)?;
         attachment::put(pod, &network.interface, &answer.result.0).doing(joining)?;
-        Ok((wired, answer.ports_done))
+        Ok(wired)
     }
 
     /// Has a device unmade, if there is any.

@@ -74,6 +74,7 @@ pub(crate) struct Supervisor {
 enum Source {
     Signals,
     Init,
+    Pasta,
     Main(usize),
     Launcher(usize),
     Denials(usize),
@@ -339,6 +340,7 @@ impl Supervisor {
                 }
             }
             Source::Init => self.on_init_death(),
+            Source::Pasta => self.on_pasta_death(),
             Source::Main(n) => self.on_exit(n),
             Source::Launcher(n) => self.on_launcher_death(n),
             Source::Denials(n) => {
@@ -459,6 +461,14 @@ impl Supervisor {
         }
         self.status.change().reason = "the pod's PID 1 was killed from outside".into();
         self.exit.get_or_insert(EXIT_RKT);
+    }
+
+    /// A pod without the network that it was to have is better ended than left alone.
+    fn on_pasta_death(&mut self) {
+        self.pod.pasta = None;
+        self.status.change().reason = "pasta, which carries its packets, has ended".into();
+        self.exit.get_or_insert(EXIT_RKT);
+        self.stop(None);
     }
 
     fn on_exit(&mut self, n: usize) {

@@ -21,6 +21,9 @@ impl Supervisor {
         if let Some(sandbox) = &self.pod.sandbox {
             add(Source::Init, sandbox.init.as_fd(), PollFlags::IN);
         }
+        if let Some(pasta) = &self.pod.pasta {
+            add(Source::Pasta, pasta.pidfd.as_fd(), PollFlags::IN);
+        }
         let full = self.plan.foreground && self.outputs.iter().any(Output::is_full);
         for (n, (running, app)) in self.running.iter().zip(&self.pod.apps).enumerate() {
             if let Some(child) = &running.child {
