@@ -210,9 +210,11 @@ impl InitChild<'_> {
             kinds |= ns::kind::NET;
         }
         // Not root's, for the reason that [`users::Holder::start`] has.
-        cred::effective_uid(self.base)
-            .and_then(|()| cred::die_with_parent())
-            .doing(|| format!("become user {}", self.base))?;
+        if self.plan.weaken & weaken::INIT == 0 {
+            cred::effective_uid(self.base)
+                .and_then(|()| cred::die_with_parent())
+                .doing(|| format!("become user {}", self.base))?;
+        }
         ns::unshare(kinds).doing(|| "make the pod's namespaces".into())?;
         let wire = (self.plan.net == Net::Private)
             .then(|| self.open_wire())
