@@ -22,6 +22,7 @@ pub mod pod;
 pub mod proxy;
 pub mod registry;
 pub mod rkt;
+pub mod sampler;
 pub mod slow;
 pub mod tar;
 pub mod tls;

@@ -9,6 +9,7 @@ mod issue576;
 mod joiners;
 mod outside;
 mod resources;
+mod sampled;
 mod selftest;
 mod siblings;
 mod stages;

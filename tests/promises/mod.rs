@@ -1,6 +1,6 @@
 //! Promises with numbers that hold on any machine; speed is `make bench`'s.
 
-use rkt_tests::{Rkt, eyes, host};
+use rkt_tests::{Rkt, eyes};
 use std::fs;
 
 const PROBE: &str = "builtin:probe";
@@ -99,61 +99,6 @@ fn fifty_pods_start_at_once() {
         }
     });
     rkt.leaves_nothing();
-}
-
-/// Says stop when it goes.
-struct Stop<'a>(&'a std::sync::atomic::AtomicBool);
-
-impl Drop for Stop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
-    }
-}
-
-#[test]
-fn no_process_of_a_pod_ever_holds_what_was_not_granted() {
-    let Some(rkt) = Rkt::needs(&[]) else { return };
-    let stop = std::sync::atomic::AtomicBool::new(false);
-    let root = host::v2_root().join(&rkt.cgroup);
-    let (looks, wrong) = std::thread::scope(|scope| {
-        let sampler = scope.spawn(|| sample(&root, &stop));
-        // Also when a run fails: the scope waits for the sampler.
-        let ended = Stop(&stop);
-        for _ in 0..60 {
-            rkt.run(&[PROBE, "--", "who"]).ok();
-        }
-        drop(ended);
-        sampler.join().unwrap()
-    });
-    assert!(looks > 200, "only {looks} looks");
-    assert!(wrong.is_empty(), "{wrong:#?}");
-}
-
-/// Looks at every process in the pods' cgroups. Up to its execve a process is rkt's set-up child,
-/// whose program is rkt-stage1 and which is not dumpable; init counts from the moment that it is
-/// init, with no capability in any set.
-fn sample(root: &std::path::Path, stop: &std::sync::atomic::AtomicBool) -> (u64, Vec<String>) {
-    let (mut looks, mut wrong) = (0, Vec::new());
-    while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-        for pid in host::cgroup_processes(root) {
-            // The program first: what it may do afterwards can only be less.
-            let program = fs::read_link(format!("/proc/{pid}/exe"));
-            let Some(process) = eyes::Process::read(pid) else {
-                continue;
-            };
-            let Ok(program) = program else { continue };
-            looks += 1;
-            let set_up = program.to_string_lossy().contains("rkt-stage1");
-            let held = process
-                .all_capabilities()
-                .iter()
-                .any(|set| set & eyes::SYS_ADMIN != 0);
-            if held && !set_up && wrong.len() < 5 {
-                wrong.push(format!("{} {process:?}", program.display()));
-            }
-        }
-    }
-    (looks, wrong)
 }
 
 #[test]
