@@ -80,12 +80,17 @@ pub const PYTHON: Recipe = Recipe {
     script: "",
 };
 
-/// postgresql.
+/// postgresql, which begins as root and drops to its own user as the usual image's script does.
 pub const POSTGRES: Recipe = Recipe {
     name: "postgres",
     packages: Some(&["postgresql", "gosu"]),
-    config: r#"{ "Cmd": ["bash"], "ExposedPorts": { "5432/tcp": {} } }"#,
-    script: "",
+    config: r#"{ "Entrypoint": ["docker-entrypoint.sh"], "Cmd": ["postgres"],
+        "Volumes": { "/data": {} }, "ExposedPorts": { "5432/tcp": {} }, "StopSignal": "SIGINT" }"#,
+    script: "#!/bin/sh\nset -e\nexport PGDATA=/data/db\nif [ \"$(id -u)\" = 0 ]; then\n\
+        mkdir -p $PGDATA /run/postgresql\n    chmod 700 $PGDATA\n\
+        chown -R postgres $PGDATA /run/postgresql\n    exec gosu postgres \"$0\" \"$@\"\nfi\n\
+        cd /usr/lib/postgresql/*/bin\n\
+        [ -s $PGDATA/PG_VERSION ] || ./initdb --auth=trust --no-sync > /dev/null\nexec ./\"$@\"\n",
 };
 
 impl Recipe {

@@ -7,6 +7,7 @@ mod equality;
 mod exporting;
 mod hostile;
 mod policy;
+mod popular;
 mod progress;
 mod proxy;
 mod registries;
