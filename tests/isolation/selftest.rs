@@ -162,6 +162,19 @@ fn a_pods_own_walls_are_attacked_and_the_pod_is_not() {
 }
 
 #[test]
+fn the_released_binary_attacks_as_well() {
+    let Some(_) = Rkt::needs(&[Need::Landlock, Need::Release]) else {
+        return;
+    };
+    let rkt = Rkt::with(rkt_tests::need::release().unwrap());
+    let done = rkt.rkt(&["selftest", "--format=json"]);
+    let value = of(&done);
+    assert_eq!((done.status, &value["worked"]), (0, &0.into()), "{done}");
+    assert!(value["attacks"].as_u64() >= Some(LEAST), "{value:#}");
+    nothing_is_left(&rkt);
+}
+
+#[test]
 fn one_that_is_interrupted_leaves_no_pod() {
     let Some(rkt) = Rkt::needs(&[Need::Landlock]) else {
         return;

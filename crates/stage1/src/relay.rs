@@ -2,6 +2,7 @@
 //! the terminal in raw mode only as long as needed.
 
 use crate::stdio;
+use rkt_pod::logs::escape;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::termios::{OptionalActions, Termios};
 
@@ -15,17 +16,22 @@ const CHUNK: usize = 4096;
 #[derive(Debug)]
 pub(crate) struct Output {
     stderr: bool,
+    /// Whether it is a terminal, which obeys what is written to it.
+    terminal: bool,
     waiting: Vec<u8>,
     closed: bool,
 }
 
 impl Output {
     pub(crate) fn new(stderr: bool) -> Self {
-        Self {
+        let mut output = Self {
             stderr,
+            terminal: false,
             waiting: Vec::new(),
             closed: false,
-        }
+        };
+        output.terminal = rustix::termios::isatty(output.fd());
+        output
     }
 
     pub(crate) fn fd(&self) -> BorrowedFd<'static> {
@@ -109,10 +115,16 @@ impl Prefixed {
         }
         out.push(name.as_bytes());
         out.push(b": ");
-        out.push(&self.line);
-        if !self.line.ends_with(b"\n") {
-            out.push(b"\n");
+        let text = self.line.strip_suffix(b"\n").unwrap_or(&self.line);
+        if out.terminal {
+            // No app of several writes over another's lines, or in its name.
+            let mut harmless = Vec::with_capacity(text.len());
+            escape::terminal(text.strip_suffix(b"\r").unwrap_or(text), &mut harmless);
+            out.push(&harmless);
+        } else {
+            out.push(text);
         }
+        out.push(b"\n");
         self.line.clear();
     }
 }
@@ -208,6 +220,17 @@ mod tests {
         lines.push("web", b"o\nrest", &mut out);
         lines.flush("web", &mut out);
         assert_eq!(out.waiting, b"web: one\nweb: two\nweb: rest\n");
+        out.waiting.clear();
+        out.terminal = true;
+        lines.push(
+            "web",
+            b"\x1b[31mred\x1b[0m\rdb: forged\r\n\x1b[2J\n",
+            &mut out,
+        );
+        let told = b"web: \x1b[31mred\x1b[0m\\x0ddb: forged\nweb: \\x1b[2J\n";
+        assert_eq!(out.waiting, told);
+        out.waiting.clear();
+        out.terminal = false;
         lines.push("a", &vec![b'x'; 3 * LONGEST_LINE], &mut out);
         assert!(lines.line.is_empty());
     }

@@ -8,6 +8,7 @@
 //! `F` ends a line, `P` does not: the next record of the stream goes on where it stops. The
 //! head has a fixed width, so a reader finds its way backwards without parsing.
 
+pub mod escape;
 mod reader;
 mod record;
 mod tail;

@@ -3,8 +3,9 @@
 use super::look;
 use crate::args::{self, Format, Globals};
 use crate::failure::{Failure, USAGE};
-use crate::view::{escape, time};
+use crate::view::time;
 use clap::Parser;
+use rkt_pod::logs::escape;
 use rkt_pod::logs::{Entry, LogReader, LogWatch, Stream};
 use rkt_pod::{Pod, PodStatus};
 use rkt_spec::AppName;

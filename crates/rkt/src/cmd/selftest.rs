@@ -37,7 +37,7 @@ const PROBE: &str = "builtin:probe";
 const VICTIM: &str = "selftest-victim";
 const ATTACKER: &str = "attacker";
 /// Where the volume lies that nobody may write to.
-const VOLUME: &str = "/probe-volume";
+const VOLUME: &str = "/rkt-selftest";
 /// How long the victim may take to be ready.
 const PATIENCE: Duration = Duration::from_secs(30);
 

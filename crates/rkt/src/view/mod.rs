@@ -1,7 +1,6 @@
 //! How pods look: rows, JSON, times. Pure: facts in, text out.
 
 pub(crate) mod audit;
-pub(crate) mod escape;
 pub(crate) mod networks;
 pub(crate) mod pods;
 pub(crate) mod selftest;

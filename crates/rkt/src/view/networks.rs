@@ -1,8 +1,8 @@
 //! Networks as the words of `list`, as a table, and as JSON.
 
-use super::escape;
 use crate::columns;
 use rkt_net::choice::{Network, Origin};
+use rkt_pod::logs::escape;
 use rkt_spec::Uuid;
 use rkt_spec::manifest::{ExposedPort, Via};
 use rkt_spec::network::{Driver, Prefix, Route, Wired};

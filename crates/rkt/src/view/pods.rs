@@ -1,9 +1,9 @@
 //! Pods as a table, as lines of `name=value`, and as JSON.
 
-use super::escape;
 use super::networks;
 use super::time;
 use crate::columns;
+use rkt_pod::logs::escape;
 use rkt_pod::{AppState, State};
 use rkt_spec::Uuid;
 use rkt_spec::manifest::ExposedPort;

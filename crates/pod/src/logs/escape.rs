@@ -5,14 +5,14 @@
 //! pipe gets the bytes as they are.
 
 /// Text of strangers for one line or cell of ours: no control character at all.
-pub(crate) fn line(text: &str) -> String {
+pub fn line(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { '\u{fffd}' } else { c })
         .collect()
 }
 
 /// Appends `text` to `out`, harmless.
-pub(crate) fn terminal(text: &[u8], out: &mut Vec<u8>) {
+pub fn terminal(text: &[u8], out: &mut Vec<u8>) {
     let mut rest = text;
     while !rest.is_empty() {
         if let Some(n) = colour(rest) {
