@@ -75,7 +75,11 @@ impl Agent {
             None => Command::new(&me),
             Some(script) => {
                 let mut way = Command::new("unshare");
-                way.args(["--mount", "--propagation", "private", "sh", "-ec"])
+                way.args(["--mount", "--propagation", "private"]);
+                if world.has_network() {
+                    way.arg("--net");
+                }
+                way.args(["sh", "-ec"])
                     .arg(format!("{script}; exec \"$@\""))
                     .arg("sh")
                     .arg(&me);

@@ -28,6 +28,8 @@ pub(crate) enum Rank {
     Variant,
     /// Those that compare rkt with itself without a wall.
     Wall,
+    /// Those that compare networks.
+    Network,
 }
 
 /// The state of a run.
@@ -112,11 +114,7 @@ impl Bench {
     }
 
     fn agent(&mut self, world: World) -> Result<&mut Agent> {
-        let key = match world {
-            World::Host => "host",
-            World::V1 => "v1",
-            World::V2 => "v2",
-        };
+        let key = world.name();
         if !self.agents.contains_key(key) {
             self.agents
                 .insert(key, Agent::start(world, &self.desk, &self.env)?);

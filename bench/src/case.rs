@@ -154,6 +154,28 @@ pub(crate) const CASES: &[Case] = &[
         teardown: nothing,
     },
     Case {
+        name: "net",
+        about: "`oneshot` with the engine's default network, and without one",
+        rounds_percent: 100,
+        ranks: &[Rank::Network],
+        setup: nothing,
+        steps: &[step("run", |e, id| e.run_true(id))],
+        teardown: nothing,
+    },
+    Case {
+        name: "netfifty",
+        about: "50 of `net` at once",
+        rounds_percent: 20,
+        ranks: &[Rank::Network],
+        setup: nothing,
+        steps: &[Step {
+            label: "all 50",
+            pace: Pace::Together,
+            verb: |e, id| each(50, id, |id| e.run_true(id)),
+        }],
+        teardown: nothing,
+    },
+    Case {
         name: "walls",
         about: "`oneshot` without the walls that a column names",
         rounds_percent: 200,

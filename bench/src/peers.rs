@@ -12,7 +12,7 @@ use crate::{
         floor::Floor,
         oci::Oci,
         podman::{IMAGE, Podman},
-        rkt::Rkt,
+        rkt::{Net, Rkt},
         words,
     },
     fault::{Doing, Fault, Result},
@@ -22,6 +22,9 @@ use crate::{
 
 /// The source of the floor, compiled anew in each run.
 const FLOOR: &str = include_str!("../floor.c");
+
+/// Heading of rkt's pods without a network, beside which those with one are held.
+pub(crate) const NO_NET: &str = "rkt, none";
 
 /// The walls that can be left out, as `--weaken` names them, and all of them together.
 const WALLS: [(&str, &str); 9] = [
@@ -119,7 +122,12 @@ fn add_rkt(bench: &mut Bench, program: &Path, layout: &Path) -> Result<()> {
         ("rkt, --pids=0, tmpfs", "--pids=0", &memory, Rank::Variant),
     ];
     for (name, app, dir, rank) in columns {
-        add_column(bench, (program, layout), (name, app), dir, rank)?;
+        add_column(bench, (program, layout), (name, app, Net::None), dir, rank)?;
+    }
+    let wired = bench.place.room("run/rkt-net")?;
+    for (name, net) in [(NO_NET, Net::NoneBeside), ("rkt, default", Net::Default)] {
+        let column = (name, "--pids=0", net);
+        add_column(bench, (program, layout), column, &wired, Rank::Network)?;
     }
     Ok(())
 }
@@ -127,7 +135,8 @@ fn add_rkt(bench: &mut Bench, program: &Path, layout: &Path) -> Result<()> {
 /// rkt beside itself without walls; in memory, where the disk's moods do not hide them.
 fn add_walls(bench: &mut Bench, program: &Path, layout: &Path) -> Result<()> {
     let memory = bench.place.room("run/rkt-walls")?;
-    for column in WALLS {
+    for (name, app) in WALLS {
+        let column = (name, app, Net::None);
         add_column(bench, (program, layout), column, &memory, Rank::Wall)?;
     }
     Ok(())
@@ -136,7 +145,7 @@ fn add_walls(bench: &mut Bench, program: &Path, layout: &Path) -> Result<()> {
 fn add_column(
     bench: &mut Bench,
     (program, layout): (&Path, &Path),
-    (name, app): (&'static str, &'static str),
+    (name, app, net): (&'static str, &'static str, Net),
     dir: &Path,
     rank: Rank,
 ) -> Result<()> {
@@ -148,6 +157,7 @@ fn add_column(
         run_dir: run_dir.clone(),
         image: image.to_owned(),
         app,
+        net,
     };
     let source = format!("oci:{}", layout.display());
     let fetch = rkt(&source).line(&format!("fetch {source}"));
@@ -193,13 +203,16 @@ fn add_podman(bench: &mut Bench, layout: &Path) -> Result<()> {
         return Ok(());
     }
     let world = World::of_podman();
-    let podman = Podman {
-        dir: bench.place.room("podman")?,
-        run_dir: bench.place.room("run/podman")?,
+    let (dir, run_dir) = (bench.place.room("podman")?, bench.place.room("run/podman")?);
+    let cgroup = bench.place.cgroup.clone();
+    let podman = |net| Podman {
+        dir: dir.clone(),
+        run_dir: run_dir.clone(),
         world,
-        cgroup: bench.place.cgroup.clone(),
+        cgroup: cgroup.clone(),
+        net,
     };
-    let env = podman.configure()?;
+    let env = podman(Net::None).configure()?;
     bench.export(env);
     let load = words(&format!("podman pull -q oci:{}:latest", layout.display()));
     let loaded = bench
@@ -213,7 +226,10 @@ fn add_podman(bench: &mut Bench, layout: &Path) -> Result<()> {
             )
         });
     match loaded {
-        Ok(_) => bench.add(podman, Rank::Main),
+        Ok(_) => {
+            bench.add(podman(Net::None), Rank::Main);
+            bench.add(podman(Net::Default), Rank::Network);
+        }
         Err(why) => bench.missing.push(format!("podman: {why}")),
     }
     Ok(())

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use crate::{
     case::Series,
     memory::Memory,
+    peers::NO_NET,
     pull::LIMIT,
     report::Report,
     stats::{median, ratio},
@@ -22,6 +23,8 @@ enum Subject {
     Cpu(&'static str, &'static str),
     /// Processor time of a step of a case, as a ratio to another column's inside a round.
     CpuOver(&'static str, &'static str, &'static str),
+    /// Milliseconds that a step takes longer than in another column.
+    More(&'static str, &'static str, &'static str),
     /// MiB that a case needs at one time.
     Peak(&'static str),
     /// KiB for a sleeping pod of one app.
@@ -30,7 +33,7 @@ enum Subject {
     NextApp,
 }
 
-use Subject::{Cpu, CpuOver, FirstApp, NextApp, Over, OverFloor, Peak, Wall};
+use Subject::{Cpu, CpuOver, FirstApp, More, NextApp, Over, OverFloor, Peak, Wall};
 
 /// Words, subject, column, and the most that is promised.
 const PROMISES: &[(&str, Subject, &str, f64)] = &[
@@ -67,6 +70,12 @@ const PROMISES: &[(&str, Subject, &str, f64)] = &[
         OverFloor("fifty", "all 50"),
         "rkt",
         2.0,
+    ),
+    (
+        "the default network adds: ms",
+        More("net", "run", NO_NET),
+        "rkt, default",
+        4.0,
     ),
     (
         "one-shot with all walls: x without",
@@ -131,6 +140,13 @@ fn measured(report: &Report, subject: &Subject, column: &str) -> Option<f64> {
     match *subject {
         OverFloor(case, step) => over(report, (case, step), column, "floor"),
         Over(case, step, base) => over(report, (case, step), column, base),
+        More(case, step, base) => {
+            let (ours, theirs) = (
+                series(report, case, step, column)?,
+                series(report, case, step, base)?,
+            );
+            Some(middle_ms(&ours.wall_us)? - middle_ms(&theirs.wall_us)?)
+        }
         Wall(case, step) => middle_ms(&series(report, case, step, column)?.wall_us),
         Cpu(case, step) => middle_ms(&series(report, case, step, column)?.cpu_us),
         CpuOver(case, step, other) => ratio(

@@ -12,7 +12,7 @@ pub(crate) const HELP: &str = "\
 usage: rkt-bench run [--rkt=PATH] [--weak-rkt=PATH] [--rounds=N] [--only=CASE,...] [--out=DIR]
        rkt-bench image DIR      the large image of `pull` as an OCI layout
 
-cases: oneshot pod3 enter restart life cycles fifty walls memory pull (all without --only)
+cases: oneshot pod3 enter restart life cycles fifty net netfifty walls memory pull (all without --only)
 `walls` needs --weak-rkt, a released rkt with the feature `weaken`: `make bench-walls`.
 Needs root, cc and busybox-static; crun, runc, podman, skopeo, umoci and docker-registry where
 they are installed. --rounds is 25 by default; slower cases take a fixed part of it.

@@ -15,6 +15,12 @@ pub(crate) enum World {
     V1,
     /// The unified tree only; on a hybrid host it has hardly any controllers.
     V2,
+    /// As `Host`, in a network of its own: engines that make networks change it, not the host's.
+    HostNet,
+    /// As `V1`, in a network of its own.
+    V1Net,
+    /// As `V2`, in a network of its own.
+    V2Net,
 }
 
 impl World {
@@ -22,12 +28,43 @@ impl World {
     pub(crate) fn way_in(self) -> Result<Option<String>> {
         let unified = unified()?;
         let pure = unified.as_os_str() == "/sys/fs/cgroup";
+        let lo = "ip link set lo up";
         match self {
             Self::Host => Ok(None),
             Self::V2 if pure => Ok(None),
-            Self::V1 if pure => Err(Fault::new("this host has no v1 controllers")),
+            Self::V1 | Self::V1Net if pure => Err(Fault::new("this host has no v1 controllers")),
             Self::V2 => Ok(Some("mount -t cgroup2 none /sys/fs/cgroup".to_owned())),
             Self::V1 => Ok(Some(format!("umount {}", unified.display()))),
+            Self::HostNet => Ok(Some(lo.to_owned())),
+            Self::V2Net if pure => Ok(Some(lo.to_owned())),
+            Self::V2Net => Ok(Some(format!("mount -t cgroup2 none /sys/fs/cgroup; {lo}"))),
+            Self::V1Net => Ok(Some(format!("umount {}; {lo}", unified.display()))),
+        }
+    }
+
+    /// The same view in a network of its own.
+    pub(crate) fn with_network(self) -> Self {
+        match self {
+            Self::Host | Self::HostNet => Self::HostNet,
+            Self::V1 | Self::V1Net => Self::V1Net,
+            Self::V2 | Self::V2Net => Self::V2Net,
+        }
+    }
+
+    /// Whether it has a network of its own.
+    pub(crate) fn has_network(self) -> bool {
+        self == self.with_network()
+    }
+
+    /// A name for messages and for the agent that serves it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::V1 => "v1",
+            Self::V2 => "v2",
+            Self::HostNet => "host, network",
+            Self::V1Net => "v1, network",
+            Self::V2Net => "v2, network",
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
-use super::{Engine, NAP, Words, words};
+use super::{Engine, NAP, Words, rkt::Net, words};
 use crate::{
     fault::{Doing, Result},
     world::World,
@@ -21,6 +21,8 @@ pub(crate) struct Podman {
     pub(crate) world: World,
     /// A cgroup name of ours.
     pub(crate) cgroup: String,
+    /// Its pods' network.
+    pub(crate) net: Net,
 }
 
 impl Podman {
@@ -53,16 +55,23 @@ impl Podman {
     }
 
     fn alone(&self) -> String {
-        format!("--network=none --cgroup-parent=/{}", self.cgroup)
+        let network = match self.net {
+            Net::None | Net::NoneBeside => "none",
+            Net::Default => "podman",
+        };
+        format!("--network={network} --cgroup-parent=/{}", self.cgroup)
     }
 }
 
 impl Engine for Podman {
     fn name(&self) -> &'static str {
-        "podman"
+        match self.net {
+            Net::None | Net::NoneBeside => "podman",
+            Net::Default => "podman, bridge (netavark)",
+        }
     }
     fn world(&self) -> World {
-        self.world
+        self.net.world(self.world)
     }
     fn run_true(&self, _id: &str) -> Vec<Words> {
         vec![words(&format!(

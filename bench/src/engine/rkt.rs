@@ -19,6 +19,37 @@ pub(crate) struct Rkt {
     pub(crate) image: String,
     /// Options that every app gets, such as `--pids=0`.
     pub(crate) app: &'static str,
+    /// Its pods' network.
+    pub(crate) net: Net,
+}
+
+/// The network of the pods of a column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Net {
+    /// Loopback only.
+    None,
+    /// Loopback only, in a world where others have networks.
+    NoneBeside,
+    /// The engine's default one.
+    Default,
+}
+
+impl Net {
+    /// Where such pods are run.
+    pub(crate) fn world(self, of: World) -> World {
+        match self {
+            Self::None => of,
+            Self::NoneBeside | Self::Default => of.with_network(),
+        }
+    }
+
+    /// As rkt takes it.
+    fn word(self) -> &'static str {
+        match self {
+            Self::None | Self::NoneBeside => "none",
+            Self::Default => "default",
+        }
+    }
 }
 
 impl Rkt {
@@ -37,17 +68,19 @@ impl Engine for Rkt {
         self.name
     }
     fn world(&self) -> World {
-        World::Host
+        self.net.world(World::Host)
     }
     fn run_true(&self, _id: &str) -> Vec<Words> {
         vec![self.line(&format!(
-            "run --rm --net=none {} {} --exec=/bin/true",
-            self.image, self.app
+            "run --rm --net={} {} {} --exec=/bin/true",
+            self.net.word(),
+            self.image,
+            self.app
         ))]
     }
     fn up(&self, id: &str) -> Vec<Words> {
         let (image, app) = (&self.image, self.app);
-        let pod = format!("run --detach --net=none --pod-name={id}");
+        let pod = format!("run --detach --net={} --pod-name={id}", self.net.word());
         vec![self.line(&format!(
             "{pod} {image} {app} --name=a --exec=/bin/sleep -- {NAP}"
         ))]
@@ -71,7 +104,7 @@ impl Engine for Rkt {
                 self.image, self.app
             )
         };
-        let pod = format!("run --detach --net=none --pod-name={id}");
+        let pod = format!("run --detach --net={} --pod-name={id}", self.net.word());
         vec![self.line(&format!(
             "{pod} {} --- {} --- {}",
             one("a"),
