@@ -267,6 +267,18 @@ fn a_network_is_created_checked_joined_and_removed() {
         .ok();
     let done = site.network(&["check", "lan"]).ends_with(1);
     prints(done, "the host has no device `nosuch0`");
+    site.file(
+        "far.conf",
+        &json!({ "cniVersion": "1.0.0", "name": "far", "type": "nosuch-plugin", "its": "own" }),
+    );
+    let far = site.listed("far");
+    assert_eq!(far["whyPlugins"], json!(["the plugin `nosuch-plugin`"]));
+    let done = site.network(&["check", "far"]).ends_with(1);
+    prints(
+        done,
+        "find the network plugin `nosuch-plugin`: it is in none of",
+    );
+    site.network(&["rm", "far"]).ok();
     assert_eq!(
         site.network(&["rm", "shop", "back", "lan"]).ok(),
         "\"shop\"\n\"back\"\n\"lan\"\n"

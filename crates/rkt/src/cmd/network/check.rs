@@ -5,8 +5,9 @@ use crate::failure::{Failure, printable};
 use clap::Args;
 use rkt_net::builtin::Ipv6;
 use rkt_net::choice::{DRIVERS, Network, Origin};
+use rkt_net::cni::{self, List};
 use rkt_spec::network::Driver;
-use rkt_stage0::networks::ipv6;
+use rkt_stage0::networks::{DIRECTORY, ipv6};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -50,7 +51,7 @@ pub(super) fn run(asked: &Check) -> Result<u8, Failure> {
         .networks
         .iter()
         .filter(wanted)
-        .map(|n| verdict(n, &found.networks))
+        .map(|n| verdict(n, &found.networks, asked))
         .collect();
     if asked.names.is_empty() {
         verdicts.extend(found.broken.iter().map(|(path, failure)| Verdict {
@@ -95,7 +96,7 @@ fn value(verdict: &Verdict) -> Value {
     })
 }
 
-fn verdict(network: &Network, all: &[Network]) -> Verdict {
+fn verdict(network: &Network, all: &[Network], asked: &Check) -> Verdict {
     let plan = &network.plan;
     let mut problems = Vec::new();
     if !DRIVERS.contains(&plan.driver) {
@@ -106,7 +107,8 @@ fn verdict(network: &Network, all: &[Network]) -> Verdict {
         Driver::Macvlan if !device(&plan.device).exists() => {
             problems.push(format!("the host has no device `{}`", plan.device));
         }
-        Driver::Macvlan | Driver::Ptp | Driver::Cni | Driver::Pasta => {}
+        Driver::Cni => problems.extend(plugins(network, asked)),
+        Driver::Macvlan | Driver::Ptp | Driver::Pasta => {}
     }
     if ipv6() == Ipv6::Off && plan.pools.iter().any(|p| p.subnet.address.is_ipv6()) {
         problems.push("it has addresses of IPv6, which is disabled on this host".to_owned());
@@ -133,6 +135,19 @@ fn verdict(network: &Network, all: &[Network]) -> Verdict {
         },
         problems,
     }
+}
+
+/// The first plugin that is missing, looked for where a start looks for it.
+fn plugins(network: &Network, asked: &Check) -> Option<String> {
+    let configs = asked.globals.configs.dirs();
+    let beside = configs.iter().rev().map(|dir| dir.join(DIRECTORY));
+    let beside = beside.map(|dir| dir.to_string_lossy().into_owned());
+    let places: Vec<String> = beside.chain(cni::DIRECTORIES.map(str::to_owned)).collect();
+    let list = List::parse(&network.plan.config.0);
+    let found = list.and_then(|list| cni::programs(&list.names(), &places));
+    found
+        .err()
+        .map(|refusal| format!("{}: {}", refusal.doing, refusal.because))
 }
 
 fn device(name: &str) -> std::path::PathBuf {
