@@ -91,7 +91,7 @@ pub fn networks(request: &NetRequest, known: &[Network]) -> Result<Vec<Network>,
         let there: Vec<&str> = known.iter().map(|k| k.plan.name.as_str()).collect();
         return Err(
             Refusal::new(format!("networks not found: {}", missing.join(", "))).hint(format!(
-                "there are: none, host, pasta, {}",
+                "there are: none, host, {}, pasta",
                 there.join(", ")
             )),
         );
@@ -213,7 +213,7 @@ mod tests {
         assert_eq!(error.to_string(), "networks not found: web, db");
         assert_eq!(
             error.remedy(),
-            Some("there are: none, host, default, default-restricted")
+            Some("there are: none, host, default, default-restricted, pasta")
         );
         for none in ["none", "host"] {
             assert!(networks(&none.parse().unwrap(), &known).unwrap().is_empty());
