@@ -137,9 +137,21 @@ impl<'a> Scene<'a> {
             }
             "C02.1" | "C02.2" => Some(self.canary.is_frozen()),
             "D02.2" => Some(planted(pod)),
-            "D04.5" => Some(pod.app("blue").field("State").starts_with('T')),
+            "D04.5" => Some(self.comes_to_stop(pod)),
             _ => None,
         }
+    }
+
+    /// Whether blue is stopped, or is about to be: it has to run for that.
+    fn comes_to_stop(&self, pod: &Pod<'_>) -> bool {
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while !pod.app("blue").field("State").starts_with('T') {
+            if std::time::Instant::now() > end {
+                return false;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        true
     }
 
     /// Panics unless everything around the pod is as it was.

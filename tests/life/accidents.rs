@@ -127,15 +127,7 @@ fn a_start_that_is_killed_in_a_system_call_leaves_nothing() {
                 .get_args()
                 .skip_while(|word| !word.to_string_lossy().starts_with("--dir=")),
         );
-        command.args([
-            "--quiet",
-            "--net=none",
-            PROBE,
-            "--name=a",
-            "--",
-            "sleep",
-            "0.1",
-        ]);
+        command.args(["--quiet", PROBE, "--name=a", "--", "sleep", "0.1"]);
         command.args(["---", PROBE, "--name=b", "--", "sleep", "0.1"]);
         rkt_tests::command::run(command, None)
     };

@@ -200,7 +200,7 @@ impl<'a> Tree<'a> {
                 Mode::from_raw_mode(0o644),
             ) {
                 // A link that leads nowhere: the app's private upper gets an empty file instead.
-                Err(Errno::EXIST) => {
+                Err(Errno::EXIST) if self.is_own(at)? => {
                     rustix::fs::unlinkat(at, name, AtFlags::empty())?;
                     rustix::fs::openat(at, name, flags, Mode::from_raw_mode(0o644))?
                 }
@@ -208,7 +208,7 @@ impl<'a> Tree<'a> {
             }
         } else {
             match rustix::fs::mkdirat(at, name, Mode::from_raw_mode(0o755)) {
-                Err(Errno::EXIST) => {
+                Err(Errno::EXIST) if self.is_own(at)? => {
                     rustix::fs::unlinkat(at, name, AtFlags::empty())?;
                     rustix::fs::mkdirat(at, name, Mode::from_raw_mode(0o755))?;
                 }
@@ -218,6 +218,12 @@ impl<'a> Tree<'a> {
             rustix::fs::openat(at, name, flags, Mode::empty())?
         };
         chown(made.as_fd(), self.owner, self.owner)
+    }
+
+    /// Whether a directory is of the app's own root, and not of a volume: somebody else's files
+    /// are never replaced.
+    fn is_own(&self, at: &OwnedFd) -> rustix::io::Result<bool> {
+        Ok(rustix::fs::fstat(at)?.st_dev == rustix::fs::fstat(&self.root)?.st_dev)
     }
 
     /// Leaves the tree on the stage, for a root without pivot (test builds only).

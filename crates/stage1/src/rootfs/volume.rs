@@ -190,7 +190,16 @@ pub(super) fn attach_all(
             VolumeKind::Host if !volume.directory => Kind::File,
             _ => Kind::Directory,
         };
-        let place = tree.place(&mount.target, kind).doing(doing)?;
+        let place = tree.place(&mount.target, kind).map_err(|errno| {
+            let failure = Failure::new(doing(), std::io::Error::from(errno).to_string());
+            match errno {
+                Errno::EXIST => failure.hint("a link that leads nowhere is in the way, in a volume"),
+                Errno::OVERFLOW => failure.hint(
+                    "rkt makes nothing in a volume with ids of its own: make the directory there first",
+                ),
+                _ => failure,
+            }
+        })?;
         match ready {
             Ready::Mount(fd) => tree.put(fd, &place).doing(doing)?,
             Ready::Over(upper) => {
