@@ -24,6 +24,7 @@ pub mod registry;
 pub mod rkt;
 pub mod sampler;
 pub mod slow;
+pub mod talk;
 pub mod tar;
 pub mod tls;
 pub mod web;

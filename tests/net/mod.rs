@@ -3,9 +3,11 @@
 mod addresses;
 mod bridge;
 mod files;
+mod firewall;
 mod names;
 mod pasta;
 mod plugins;
+mod ports;
 mod ptp;
 mod sockets;
 mod words;

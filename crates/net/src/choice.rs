@@ -4,7 +4,7 @@ use crate::builtin;
 use crate::refusal::Refusal;
 use crate::request::{Arg, NetRequest};
 use crate::resolv::Resolver;
-use rkt_spec::network::{Driver, NetworkPlan, PortWay};
+use rkt_spec::network::{Driver, NetworkPlan};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -16,9 +16,6 @@ pub const DRIVERS: &[Driver] = &[
     Driver::Cni,
     Driver::Pasta,
 ];
-
-/// Ways of a port that this version can make; another one is refused.
-pub const WAYS: &[PortWay] = &[PortWay::Socket];
 
 /// A network that there is, and what is known of it beside its plan.
 #[derive(Debug, Clone, PartialEq, Eq)]

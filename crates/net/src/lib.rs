@@ -3,9 +3,9 @@
 //! Two halves. The pure one reads words and texts and decides: [`request`] (`--net`), [`ports`]
 //! (`--port`), [`choice`] (which networks with which addresses), [`builtin`], `config` (files of
 //! `net.d`), [`files`] and [`resolv`] (what a pod's `/etc/hosts` and `/etc/resolv.conf` say); stage0
-//! uses it, and [`listen`], which opens sockets on the host. The rest acts: [`wire`] makes a pod's
-//! networks and ends them, by messages ([`netlink`]), [`pasta`] has the words of that program; only
-//! stage1 and `rkt gc` use it.
+//! uses it, and [`listen`] and [`hold`], which open sockets on the host. The rest acts: [`wire`]
+//! makes a pod's networks and ends them, by messages ([`netlink`]), behind the host's firewall
+//! ([`nft`], [`gate`]), [`pasta`] has the words of that program; only stage1 and `rkt gc` use it.
 //! [`cni`] runs foreign plugins, in a child that is not the supervisor.
 #![forbid(unsafe_code)]
 
@@ -17,6 +17,8 @@ pub mod cni;
 pub mod config;
 pub mod error;
 pub mod files;
+pub mod gate;
+pub mod hold;
 pub mod holder;
 pub mod ipam;
 pub mod link;

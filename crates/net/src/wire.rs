@@ -1,22 +1,26 @@
 //! From plan to devices: the order in which a pod's networks are made, undone and swept.
 //!
 //! 1. An address of each pool is taken ([`crate::ipam`]), and what a dead owner left is removed.
-//! 2. The host is told to forward, when it does not.
-//! 3. The devices are made, down: the pod's end is born in the pod.
-//! 4. The host's end gets its settings, addresses and routes; then the pod's.
+//! 2. The firewall lets the pod through ([`crate::gate`]), and leads its ports.
+//! 3. The host is told to forward, when it does not.
+//! 4. The devices are made, down: the pod's end is born in the pod.
+//! 5. The host's end gets its settings, addresses and routes; then the pod's.
 //!
 //! The end is cheaper: the namespace takes its devices with it, by the kernel's own time. Only
 //! what would stand in the way of the next pod with that address goes at once: its routes.
 
 use crate::error::{Doing, Error, Kind};
+use crate::gate::{Gate, Which};
 use crate::ipam::{self, Lease, Ledger};
 use crate::link;
 use crate::netlink::{Batch, Socket};
+use crate::nft::obstacle::Obstacle;
+use crate::nft::{Firewall, Link as Guarded};
 use crate::route;
-use rkt_spec::network::{Driver, Mac, NetworkPlan, Pool, Prefix, Wired};
+use rkt_spec::network::{Driver, Mac, NetworkPlan, Pool, PortPlan, Prefix, Wired};
 use rkt_spec::{NetworkName, Uuid};
 use rkt_sys::netlink::Family;
-use rustix::fd::BorrowedFd;
+use rustix::fd::{BorrowedFd, OwnedFd};
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -48,6 +52,7 @@ pub struct Site<'a> {
 pub struct Wires {
     run_dir: PathBuf,
     host: Option<Socket>,
+    gate: Option<Gate>,
     leases: Vec<(NetworkName, Vec<Lease>)>,
     /// Routes of the host to the pod, with their devices.
     routes: Vec<(Prefix, u32)>,
@@ -116,11 +121,17 @@ impl One<'_> {
 }
 
 impl Wires {
-    /// Makes every network of a pod. After an error, [`Wires::end`] takes back what was made.
+    /// Makes every network of a pod, and leads the ports of the host that `held` sockets keep into
+    /// it. After an error, [`Wires::end`] takes back what was made.
     ///
     /// # Errors
-    /// For an address that is taken, a pool that is empty, a device that is not there.
-    pub fn make(&mut self, site: &Site<'_>, plans: &[NetworkPlan]) -> Result<Vec<Wired>, Error> {
+    /// For an address or port that is taken, a pool that is empty, a device that is not there.
+    pub fn make(
+        &mut self,
+        site: &Site<'_>,
+        plans: &[NetworkPlan],
+        held: Vec<(PortPlan, Option<OwnedFd>)>,
+    ) -> Result<Vec<Wired>, Error> {
         site.run_dir.clone_into(&mut self.run_dir);
         let host = &*self.host.insert(Socket::open(Family::Route)?);
         let mut taken = Vec::new();
@@ -128,31 +139,68 @@ impl Wires {
             let join = || format!("join the network `{}`", plan.name);
             taken.push(take(&mut self.leases, site, host, plan).doing(join)?);
         }
-        host::forward(site.proc, plans)?;
-        // The first network that leads somewhere is the one that is used.
-        let mut led = HashSet::new();
-        let mut all = Vec::new();
-        for ((at, plan), addresses) in plans.iter().enumerate().zip(taken) {
-            let one = One {
+        let every: Vec<One<'_>> = plans
+            .iter()
+            .enumerate()
+            .zip(taken)
+            .map(|((at, plan), addresses)| One {
                 site,
                 plan,
                 host,
                 host_device: device_name(&site.uuid, at),
                 macs: macs(plan, &site.uuid, at),
                 addresses,
-            };
+            })
+            .collect();
+        let guarded = |one: &One<'_>| Guarded::of(one.plan, &one.wired(&one.host_device));
+        let links: Vec<Guarded> = every.iter().filter_map(guarded).collect();
+        if !links.is_empty() {
+            let is_dead = |pod: &Uuid| is_dead(site.run_dir, pod);
+            let gate = Gate::open(site.uuid, links, held, &is_dead)?;
+            self.gate = Some(gate);
+        }
+        host::forward(site.proc, plans)?;
+        // The first network that leads somewhere is the one that is used.
+        let mut led = HashSet::new();
+        let mut all = Vec::new();
+        for one in &every {
+            let plan = one.plan;
             let wired = match plan.driver {
                 Driver::Ptp => one.ptp(&mut self.routes, &mut led),
                 Driver::Bridge => one.bridge(&mut self.ports, &mut led),
                 Driver::Macvlan => one.macvlan(&mut led),
-                Driver::Cni | Driver::Pasta => Err(Error::new(
-                    Kind::Host,
-                    "this version of rkt cannot make networks of its kind",
-                )),
+                // Others make those (`crates/stage1/src/plugins.rs`).
+                Driver::Cni | Driver::Pasta => continue,
             };
             all.push(wired.doing(|| format!("join the network `{}`", plan.name))?);
         }
+        if let Some(gate) = &self.gate {
+            gate.lead_loopback()?;
+        }
         Ok(all)
+    }
+
+    /// Leads one port of the host more into the pod.
+    ///
+    /// # Errors
+    /// When the pod has no address that the host can send to, or the port is taken.
+    pub fn publish(&mut self, port: PortPlan, socket: Option<OwnedFd>) -> Result<(), Error> {
+        let run_dir = &self.run_dir;
+        let gate = self.gate.as_mut().ok_or_else(no_gate)?;
+        gate.publish(port, socket, &|pod| is_dead(run_dir, pod))
+    }
+
+    /// Takes a port of the host back.
+    ///
+    /// # Errors
+    /// When the pod has no such port, or several are meant.
+    pub fn withdraw(&mut self, which: Which) -> Result<(), Error> {
+        self.gate.as_mut().ok_or_else(no_gate)?.withdraw(which)
+    }
+
+    /// The ports that the kernel leads into the pod.
+    pub fn ports(&self) -> Vec<PortPlan> {
+        self.gate.as_ref().map_or(vec![], Gate::ports)
     }
 
     /// Ends what must not outlive the pod, whose processes are gone by now, and gives its
@@ -161,8 +209,9 @@ impl Wires {
     /// # Errors
     /// When an address cannot be given back; all the others are.
     pub fn end(&mut self) -> Result<(), Error> {
+        let mut first = self.gate.take().map_or(Ok(()), Gate::close);
         let Some(host) = self.host.take() else {
-            return Ok(());
+            return first;
         };
         let mut batch = Batch::new();
         for (to, device) in self.routes.drain(..) {
@@ -173,7 +222,6 @@ impl Wires {
         }
         // What is gone already, with its device, is no failure.
         let _ = host.run(&batch);
-        let mut first = Ok(());
         for (name, leases) in self.leases.drain(..) {
             let back = give_back(&self.run_dir, &name, leases, &host);
             first = first.and(back.doing(|| format!("leave the network `{name}`")));
@@ -225,6 +273,7 @@ fn take_one(
         };
         if let Some(dead) = left_by {
             forget(host, dead, address);
+            unguard(&[dead])?;
         }
         if driver != Driver::Ptp || !leads_elsewhere(host, address) {
             return Ok(address);
@@ -265,10 +314,15 @@ pub fn sweep(run_dir: &Path) -> Result<(), Error> {
 
 fn sweep_one(run_dir: &Path, name: &NetworkName, host: &Socket) -> Result<(), Error> {
     let dead = Ledger::open(run_dir, name)?.hold()?.dead()?;
+    let mut pods = vec![];
     for lease in &dead {
         if let (Some(pod), Some(address)) = (lease.left_by, lease.address) {
             forget(host, pod, address);
+            pods.push(pod);
         }
+    }
+    if !pods.is_empty() {
+        unguard(&pods)?;
     }
     give_back(run_dir, name, dead, host)
 }
@@ -305,6 +359,60 @@ fn forget(host: &Socket, dead: Uuid, address: IpAddr) {
     let _ = host.run(&batch);
 }
 
+/// Removes what the firewall has of dead pods.
+fn unguard(dead: &[Uuid]) -> Result<(), Error> {
+    match Firewall::open() {
+        Ok(firewall) => firewall.sweep(&|pod| dead.contains(pod)),
+        // Without nf_tables no pod was ever in it.
+        Err(error) if error.kind() == Kind::Host => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn no_gate() -> Error {
+    Error::new(
+        Kind::Request,
+        "no network of the pod has a device on the host",
+    )
+}
+
+/// Whether a pod has ended without giving its addresses back.
+fn is_dead(run_dir: &Path, pod: &Uuid) -> bool {
+    let names = std::fs::read_dir(run_dir.join(ipam::DIR)).into_iter();
+    names.flatten().flatten().any(|entry| {
+        let name = entry.file_name();
+        let Some(name) = name.to_str().and_then(|n| NetworkName::new(n).ok()) else {
+            return false;
+        };
+        let dead = Ledger::open(run_dir, &name).and_then(|l| l.hold()?.dead());
+        dead.is_ok_and(|list| list.iter().any(|lease| lease.left_by == Some(*pod)))
+    })
+}
+
+/// Rules of others that are in the way of pods on these networks, in the calling process's network.
+///
+/// # Errors
+/// The kernel's.
+pub fn obstacles(plans: &[NetworkPlan]) -> Result<Vec<Obstacle>, Error> {
+    let link = |plan: &NetworkPlan| {
+        let wired = Wired {
+            name: plan.name.clone(),
+            interface: plan.interface.clone(),
+            host_device: DEVICES.to_owned(),
+            mac: Some(Mac([0; 6])),
+            addresses: plan.pools.iter().map(|p| p.subnet).collect(),
+            gateways: vec![],
+            nameservers: vec![],
+            domain: String::new(),
+            search: vec![],
+            options: vec![],
+        };
+        Guarded::of(plan, &wired)
+    };
+    let links: Vec<Guarded> = plans.iter().filter_map(link).collect();
+    crate::nft::obstacle::find(&links)
+}
+
 /// Whether the host has a route to this very address.
 fn leads_elsewhere(host: &Socket, address: IpAddr) -> bool {
     let mut batch = Batch::new();
@@ -325,10 +433,13 @@ fn whole(address: IpAddr) -> Prefix {
 /// More networks than any pod has; what a dead pod left is looked for by this many names.
 const MAX_NETWORKS: usize = 16;
 
+/// How the names of the hosts' ends begin.
+const DEVICES: &str = "rkt";
+
 /// Name of the host's end of a pod's device: 40 bits of its UUID, and which of its networks.
 pub fn device_name(uuid: &Uuid, at: usize) -> String {
     let digits = uuid.to_string().replace('-', "");
-    format!("rkt{}{at:x}", digits.get(..10).unwrap_or_default())
+    format!("{DEVICES}{}{at:x}", digits.get(..10).unwrap_or_default())
 }
 
 /// Hardware addresses of the pod's end and of the host's: locally administered, and no pod's twice.

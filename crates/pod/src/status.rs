@@ -6,12 +6,12 @@
 use crate::error::{Doing, Error, Kind};
 use crate::{Result, file};
 use rkt_spec::codec::{Reader, Record};
-use rkt_spec::network::Wired;
+use rkt_spec::network::{PortPlan, Wired};
 use rkt_spec::{AppName, PodName};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Version of the record; raised with every change of a field.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 const MAGIC: &[u8; 4] = b"RKTS";
 const FILE: &str = "status";
 /// Longest record that is read, bytes.
@@ -103,6 +103,8 @@ rkt_spec::record! {
         pub networks: Vec<String>,
         /// The networks it has joined, with its devices and addresses there.
         pub wired: Vec<Wired>,
+        /// Ports of the host that lead into it now; their sockets are the supervisor's (-1).
+        pub ports: Vec<PortPlan>,
         /// Its apps, in start order.
         pub apps: Vec<AppStatus>,
     }
@@ -145,6 +147,7 @@ impl PodStatus {
             reason: String::new(),
             networks: Vec::new(),
             wired: Vec::new(),
+            ports: Vec::new(),
             apps: Vec::new(),
         }
     }

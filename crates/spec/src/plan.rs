@@ -8,7 +8,7 @@ use crate::capability::CapSet;
 use crate::codec::{Bytes, Reader, Record};
 use crate::error::Error;
 use crate::name::{AppName, PodName, VolumeName};
-use crate::network::{NetworkPlan, PortPlan};
+use crate::network::{Driver, NetworkPlan, PortPlan};
 use crate::uuid::Uuid;
 
 /// Version of the record; raised with every change of a field.
@@ -422,6 +422,12 @@ pub mod weaken {
 }
 
 impl Plan {
+    /// Whether ports lead into a network that rkt makes itself; else plugins or `pasta` lead them.
+    pub fn leads_ports(&self) -> bool {
+        let own = |n: &NetworkPlan| matches!(n.driver, Driver::Bridge | Driver::Ptp);
+        self.networks.iter().any(own)
+    }
+
     /// The record with magic, version and length.
     pub fn encode(&self) -> Vec<u8> {
         let body = self.to_bytes();

@@ -96,7 +96,7 @@ pub fn build(
     }
     let networks = networks::chosen(request, facts)?;
     let names = names::decide(request, &manifest.hostname, &networks, facts);
-    let ports = ports::plans(&manifest.ports, &networks)?;
+    let ports = ports::plans(&manifest.ports, networks.iter().map(|n| &n.plan))?;
     notes.extend(names.notes);
     notes.extend(ports.iter().map(ports::note));
     let mut apps = Vec::with_capacity(manifest.apps.len());

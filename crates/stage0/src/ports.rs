@@ -3,14 +3,13 @@
 //! Refuses two that would be the same port of the host, with the original's text.
 
 use crate::error::Error;
-use rkt_net::choice::{Network, WAYS};
 use rkt_net::cni::List;
 use rkt_net::ports::{PortRequest, Range, Target};
 use rkt_spec::AppName;
 use rkt_spec::image::Port;
-use rkt_spec::manifest::{ExposedPort, RuntimeApp, Via};
-use rkt_spec::network::{Driver, PortPlan, PortWay, Protocol};
-use rkt_spec::plan::Net;
+use rkt_spec::manifest::{ExposedPort, PodManifest, RuntimeApp, Via};
+use rkt_spec::network::{Driver, NetworkPlan, PortPlan, PortWay, Protocol};
+use rkt_spec::plan::{Net, Plan};
 use std::net::{IpAddr, SocketAddr};
 
 /// What `--port` opens, in order; a range is as many as it has ports.
@@ -179,42 +178,64 @@ fn conflict(a: &ExposedPort, b: &ExposedPort) -> bool {
         && meet(a.host_ip, b.host_ip)
 }
 
+/// What `rkt port add` opens of a pod that runs.
+///
+/// # Errors
+/// As for `rkt run`; when a port is there already; for `via=socket`.
+pub fn added(
+    requests: &[PortRequest],
+    manifest: &PodManifest,
+    plan: &Plan,
+) -> Result<Vec<PortPlan>, Error> {
+    if let Some(request) = requests.iter().find(|r| r.way == PortWay::Socket) {
+        return Err(Error::usage(
+            "the app runs already, and sockets are handed to it at its start",
+        )
+        .while_doing(format!("open the port `{}`", request.words))
+        .hint("leave `via=socket` out: the kernel leads the port into the pod"));
+    }
+    let exposed = exposed(requests, plan.net, &manifest.apps)?;
+    plans(&exposed, &plan.networks)
+}
+
 /// The ports for stage1; their sockets are not open yet.
 ///
 /// # Errors
 /// When a way is not there, or no network of the pod has an address of a port's family.
-pub(crate) fn plans(ports: &[ExposedPort], networks: &[Network]) -> Result<Vec<PortPlan>, Error> {
+pub(crate) fn plans<'a>(
+    ports: &[ExposedPort],
+    networks: impl IntoIterator<Item = &'a NetworkPlan>,
+) -> Result<Vec<PortPlan>, Error> {
+    let networks: Vec<&NetworkPlan> = networks.into_iter().collect();
     ports
         .iter()
         .map(|port| {
             let doing = || format!("open the port {}", told(port));
-            plan(port, networks).map_err(|e| e.while_doing(doing()))
+            plan(port, &networks).map_err(|e| e.while_doing(doing()))
         })
         .collect()
 }
 
-fn plan(port: &ExposedPort, networks: &[Network]) -> Result<PortPlan, Error> {
+fn plan(port: &ExposedPort, networks: &[&NetworkPlan]) -> Result<PortPlan, Error> {
     let way = match port.via {
         Via::Nat => PortWay::Nat,
         Via::Socket => PortWay::Socket,
     };
-    let led = |Network { plan: n, .. }: &Network| match n.driver {
-        Driver::Pasta => true,
+    let led = |n: &&NetworkPlan| match n.driver {
+        Driver::Bridge | Driver::Ptp | Driver::Pasta => true,
         Driver::Cni => List::parse(&n.config.0).is_ok_and(|list| list.maps_ports()),
-        _ => false,
+        Driver::Macvlan => false,
     };
-    if !WAYS.contains(&way) && !networks.iter().any(led) {
-        return Err(Error::usage(format!(
-            "this version does not have ports by way of {} yet",
-            match way {
-                PortWay::Nat => "the kernel (via=nat)",
-                PortWay::Socket => "sockets (via=socket)",
-            }
-        )));
+    if way == PortWay::Nat && !networks.iter().any(led) {
+        return Err(
+            Error::usage("no network of the pod leads ports to it").hint(
+                "networks of the types bridge and ptp do, and those whose plugins have `portmap`",
+            ),
+        );
     }
     let family = |p: IpAddr| p.is_ipv4() == port.host_ip.is_ipv4();
     // What addresses a plugin gives is not known before it gave them.
-    let reaches = |Network { plan: n, .. }: &Network| {
+    let reaches = |n: &&NetworkPlan| {
         matches!(n.driver, Driver::Cni | Driver::Pasta)
             || n.pools.iter().any(|p| family(p.subnet.address))
     };

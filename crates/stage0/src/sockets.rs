@@ -1,31 +1,49 @@
-//! Listening sockets for apps (`--port=...,via=socket`), opened before anything of the pod exists.
+//! Ports of the host, taken before anything of the pod exists: listening sockets for apps
+//! (`--port=...,via=socket`), and sockets that only hold a port that the kernel leads into the pod.
 //!
 //! The plan says which port is whose; here each is opened on the host, or it is said who has it.
 
 use crate::error::{Doing, Error};
-use rkt_net::{holder, listen};
-use rkt_pod::{Pods, State};
+use rkt_net::{hold, holder, listen};
+use rkt_pod::{PodStatus, Pods, State};
 use rkt_spec::Uuid;
 use rkt_spec::network::{PortPlan, PortWay};
 use rkt_spec::plan::{Net, Plan};
 use rkt_sys::fd::number;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-/// Opens every socket that an app gets and puts its number into the plan; the sockets must live
-/// until the plan is handed over.
+/// Takes every port of the plan and puts the numbers of the sockets into it; they must live until
+/// the plan is handed over.
 ///
 /// # Errors
 /// When a port is in use, and by whom; when the host does not have the address.
 pub(crate) fn open(plan: &mut Plan, data_dir: &Path) -> Result<Vec<OwnedFd>, Error> {
     let mut sockets = Vec::new();
-    for port in plan.ports.iter_mut().filter(|p| p.way == PortWay::Socket) {
-        let socket = listen::open(port).map_err(|error| refused(port, &error, data_dir))?;
-        port.socket = number(&socket);
-        sockets.push(socket);
+    let leads = plan.leads_ports();
+    for port in &mut plan.ports {
+        let socket = match port.way {
+            PortWay::Socket => listen::open(port)
+                .map(Some)
+                .map_err(|error| refused(port, &error, data_dir))?,
+            PortWay::Nat if leads => hold(port, data_dir)?,
+            // `pasta` binds the ports itself, and plugins have their own ways.
+            PortWay::Nat => None,
+        };
+        port.socket = socket.as_ref().map_or(-1, number);
+        sockets.extend(socket);
     }
     Ok(sockets)
+}
+
+/// Holds a port of the host that the kernel is to lead into a pod; `None` when the kernel has no
+/// sockets of that protocol.
+///
+/// # Errors
+/// When the port is in use, and by whom; when the host does not have the address.
+pub fn hold(port: &PortPlan, data_dir: &Path) -> Result<Option<OwnedFd>, Error> {
+    hold::take(port).map_err(|error| refused(port, &error, data_dir))
 }
 
 /// Why a port of the host cannot be had.
@@ -67,7 +85,15 @@ fn pod_with(port: &PortPlan, data_dir: &Path) -> Option<Uuid> {
         .find(|pod| {
             let plan = pod.plan().ok().flatten();
             let plan = plan.and_then(|bytes| Plan::decode(&bytes).ok());
-            plan.is_some_and(|plan| plan.ports.iter().any(|other| same(&plan, other, port)))
+            // Ports come and go while it runs.
+            let status = PodStatus::read(pod.as_fd()).ok().flatten();
+            plan.is_some_and(|plan| {
+                let list = match &status {
+                    Some(status) if status.ready => &status.ports,
+                    _ => &plan.ports,
+                };
+                list.iter().any(|other| same(&plan, other, port))
+            })
         })
         .map(|pod| pod.uuid())
 }

@@ -8,6 +8,7 @@ use crate::host::SETUP_DEADLINE;
 use crate::launcher::{Child, What};
 use crate::stdio::{Given, set_size};
 use crate::supervise::{Answer, Supervisor, owner};
+use rkt_net::gate::Which;
 use rkt_pod::control::{Connection, Listener, Reply, Request};
 use rkt_spec::plan::{Process, SLOT_IDS};
 use rkt_stage2::Mode;
@@ -195,6 +196,30 @@ impl Server {
                 },
                 _,
             ))) => send_signal(supervisor, app.as_ref().map(AsRef::as_ref), number),
+            Ok(Some((Request::Publish { port, .. }, fds))) => {
+                match supervisor.publish(port, fds.into_iter().next()) {
+                    Ok(()) => Reply::Done,
+                    Err(failure) => failed(failure),
+                }
+            }
+            Ok(Some((
+                Request::Withdraw {
+                    host,
+                    port,
+                    protocol,
+                },
+                _,
+            ))) => {
+                let which = Which {
+                    host,
+                    port,
+                    protocol,
+                };
+                match supervisor.withdraw(which) {
+                    Ok(()) => Reply::Done,
+                    Err(failure) => failed(failure),
+                }
+            }
             Ok(Some(_)) => failed(Failure::new("take a request", "one is under way already")),
             Ok(None) | Err(_) => return self.drop_client(id),
         };

@@ -51,7 +51,9 @@ pub(crate) struct Pod {
     shared: Option<Shared>,
     /// A mount namespace that is not needed any more; closing it waits for a grace period.
     spent: Option<OwnedFd>,
-    wires: Wires,
+    /// Ports of the host that are to lead into the pod, with the sockets that hold them.
+    held: Vec<(PortPlan, Option<OwnedFd>)>,
+    pub(crate) wires: Wires,
     plugins: Option<Plugins>,
     pub(crate) pasta: Option<Pasta>,
     /// What became of the plan's networks.
@@ -60,6 +62,14 @@ pub(crate) struct Pod {
 }
 
 impl Pod {
+    /// Nothing yet, and the ports that will lead into it.
+    pub(crate) fn with_ports(held: Vec<(PortPlan, Option<OwnedFd>)>) -> Self {
+        Self {
+            held,
+            ..Self::default()
+        }
+    }
+
     /// Makes everything up to running launchers.
     pub(crate) fn make(
         &mut self,
@@ -117,7 +127,8 @@ impl Pod {
             let own = |n: &&NetworkPlan| !matches!(n.driver, Driver::Cni | Driver::Pasta);
             let own: Vec<NetworkPlan> = plan.networks.iter().filter(own).cloned().collect();
             if !own.is_empty() {
-                self.wired = self.wires.make(&site, &own)?;
+                let held = std::mem::take(&mut self.held);
+                self.wired = self.wires.make(&site, &own, held)?;
             }
         }
         let abi = rkt_sys::landlock::abi().unwrap_or(0);

@@ -96,7 +96,11 @@ fn program() -> Result<CString, Failure> {
 }
 
 fn words(network: &NetworkPlan, plan: &Plan) -> Result<CStrings, Failure> {
-    let words = pasta::arguments(network, &plan.ports);
+    let ports = match plan.leads_ports() {
+        true => &[][..],
+        false => &plan.ports,
+    };
+    let words = pasta::arguments(network, ports);
     let words = words.map_err(|why| Failure::new("write the words for pasta", why))?;
     CStrings::new(words).doing(|| "write the words for pasta".into())
 }

@@ -58,7 +58,10 @@ impl Plugins {
                 pod: plan.uuid,
                 network: first.clone(),
                 namespace: -1,
-                ports: plan.ports.clone(),
+                ports: match plan.leads_ports() {
+                    true => vec![],
+                    false => plan.ports.clone(),
+                },
                 resolv_conf: plan.resolv_conf.clone().unwrap_or_default(),
                 result: Bytes::default(),
                 directories: plan.plugin_directories.clone(),

@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 
 mod again;
 mod denials;
+mod network;
 mod output;
 mod poll;
 
@@ -86,11 +87,12 @@ enum Source {
 }
 
 /// Makes the pod, keeps it, and takes it down. Gives the exit status.
-pub(crate) fn supervise(plan: Plan, inherited: Inherited, notify_socket: Option<&OsStr>) -> u8 {
+pub(crate) fn supervise(plan: Plan, mut inherited: Inherited, notify_socket: Option<&OsStr>) -> u8 {
     let ready = plan.ready_fd.and_then(|n| rkt_sys::fd::inherit(n).ok());
     let (remove, uuid) = (plan.remove, plan.uuid);
     let lock = inherited.pod.try_clone();
-    let (exit, message) = match Supervisor::new(plan, &inherited) {
+    let held = network::held(&plan, &mut inherited);
+    let (exit, message) = match Supervisor::new(plan, &inherited, held) {
         Ok(mut supervisor) => supervisor.run(&inherited, ready, notify_socket),
         Err(failure) => {
             notify::starter(ready, failure.exit, &failure.to_string());
@@ -111,7 +113,7 @@ pub(crate) fn supervise(plan: Plan, inherited: Inherited, notify_socket: Option<
 }
 
 impl Supervisor {
-    fn new(plan: Plan, inherited: &Inherited) -> Result<Self, Failure> {
+    fn new(plan: Plan, inherited: &Inherited, held: network::Held) -> Result<Self, Failure> {
         let host = Host::open()?;
         let now = time::now();
         let mut status = PodStatus::new(plan.pod_name.clone(), host.pid, now);
@@ -132,7 +134,7 @@ impl Supervisor {
         Ok(Self {
             plan,
             host,
-            pod: Pod::default(),
+            pod: Pod::with_ports(held),
             running: vec![],
             status,
             outputs: [Output::new(false), Output::new(true)],
@@ -242,6 +244,7 @@ impl Supervisor {
             self.status.change().pid = sandbox.pid;
         }
         self.status.change().wired.clone_from(&self.pod.wired);
+        self.tell_ports();
         self.start_apps()
     }
 

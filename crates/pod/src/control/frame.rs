@@ -12,7 +12,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// Version of the frames; raised with every change of a request or reply.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 /// Longest frame, bytes: command and environment of an `enter` must fit.
 pub const MAX_FRAME: usize = 128 * 1024;
 const MAGIC: &[u8; 4] = b"RKTC";

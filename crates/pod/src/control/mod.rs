@@ -13,6 +13,8 @@
 //!                              ... Exited{status, signal}
 //!   Restart           ->       Entered{pid} when the app's program runs again
 //!   Domain            ->       Domain{errno}
+//!   Publish [socket]  ->       Done
+//!   Withdraw          ->       Done
 //!   anything          ->       Failed
 //! ```
 //! A connection that closes takes the process it entered with it. Nothing inside a pod
@@ -29,7 +31,9 @@ pub use listener::Listener;
 use crate::error::{Error, Kind};
 use rkt_spec::AppName;
 use rkt_spec::codec::{Bytes, Reader, Record};
+use rkt_spec::network::{PortPlan, Protocol};
 use rkt_spec::plan::Process;
+use std::net::IpAddr;
 
 /// Name of the socket in the pod's directory.
 pub const SOCKET: &str = "control";
@@ -85,6 +89,24 @@ pub enum Request {
         /// Which app.
         app: AppName,
     },
+    /// Lead one more port of the host into the pod.
+    ///
+    /// Descriptor: the bound socket that holds the port, when it is `held`.
+    Publish {
+        /// Which port, and where to.
+        port: PortPlan,
+        /// Whether a socket comes along: not of a protocol that the kernel has no sockets of.
+        held: bool,
+    },
+    /// Take a port of the host back and end the connections through it.
+    Withdraw {
+        /// Address of the host; `None` when the port alone says which.
+        host: Option<IpAddr>,
+        /// Port of the host.
+        port: u16,
+        /// Its protocol.
+        protocol: Protocol,
+    },
 }
 
 /// What the supervisor answers.
@@ -129,6 +151,7 @@ impl Request {
     pub fn fds(&self) -> usize {
         match self {
             Self::Enter { tty: false, .. } => 3,
+            Self::Publish { held: true, .. } => 1,
             _ => 0,
         }
     }
@@ -148,6 +171,9 @@ impl Request {
                 } else {
                     Ok(())
                 }
+            }
+            Self::Publish { port, .. } if port.host_port == 0 || port.pod_port == 0 => {
+                bad("a port is 1 to 65535")
             }
             Self::Signal { signal, .. } if !(1..=64).contains(signal) => bad("a signal is 1 to 64"),
             _ => Ok(()),
@@ -201,6 +227,21 @@ impl Record for Request {
                 16u8.put(out);
                 app.put(out);
             }
+            Self::Publish { port, held } => {
+                5u8.put(out);
+                port.put(out);
+                held.put(out);
+            }
+            Self::Withdraw {
+                host,
+                port,
+                protocol,
+            } => {
+                6u8.put(out);
+                host.put(out);
+                port.put(out);
+                protocol.put(out);
+            }
         }
     }
 
@@ -229,6 +270,15 @@ impl Record for Request {
             },
             16 => Self::Domain {
                 app: Record::take(from)?,
+            },
+            5 => Self::Publish {
+                port: Record::take(from)?,
+                held: Record::take(from)?,
+            },
+            6 => Self::Withdraw {
+                host: Record::take(from)?,
+                port: Record::take(from)?,
+                protocol: Record::take(from)?,
             },
             tag => return Err(unknown("control request", tag)),
         })

@@ -17,6 +17,19 @@ fn process() -> Process {
     }
 }
 
+fn port(host_port: u16) -> PortPlan {
+    PortPlan {
+        name: "web".into(),
+        app: None,
+        protocol: Protocol::Udp,
+        host: "127.0.0.1".parse().unwrap(),
+        host_port,
+        pod_port: 80,
+        way: rkt_spec::network::PortWay::Nat,
+        socket: -1,
+    }
+}
+
 fn enter(tty: bool) -> Request {
     Request::Enter {
         app: AppName::new("web").unwrap(),
@@ -53,6 +66,15 @@ fn every_message_comes_back_as_it_went() {
         Request::Signal {
             app: None,
             signal: 64,
+        },
+        Request::Publish {
+            port: port(8080),
+            held: false,
+        },
+        Request::Withdraw {
+            host: Some("::1".parse().unwrap()),
+            port: 8080,
+            protocol: Protocol::Sctp,
         },
     ];
     let (a, b) = pair();

@@ -25,6 +25,7 @@ mod list;
 mod logs;
 mod look;
 mod network;
+mod port;
 mod rm;
 mod run;
 mod selftest;
@@ -91,6 +92,12 @@ pub(crate) const VERBS: &[Verb] = &[
         &[],
         "Restart an app of a pod while the others go on",
         app::run,
+    ),
+    verb(
+        "port",
+        &[],
+        "Open, close and list ports of the host that lead into a running pod",
+        port::run,
     ),
     verb(
         "audit",
@@ -251,7 +258,7 @@ fn reorder(verb: &Verb, mut argv: Vec<OsString>, at: usize) -> Vec<OsString> {
     let mut words: Vec<OsString> = verb.prefix.iter().map(OsString::from).collect();
     if matches!(
         verb.name,
-        "app" | "auth" | "image" | "network" | "system" | "trust"
+        "app" | "auth" | "image" | "network" | "port" | "system" | "trust"
     ) {
         words.extend(behind.next_if(|word| !word.to_string_lossy().starts_with('-')));
     }

@@ -45,6 +45,10 @@ pub(super) fn run(words: Vec<OsString>) -> Result<u8, Failure> {
         for note in &prepared.planned.notes {
             super::note(&format!("run: {note}"));
         }
+        let networks = &prepared.planned.plan.networks;
+        for obstacle in rkt_net::wire::obstacles(networks).unwrap_or_default() {
+            super::note(&format!("run: {obstacle}"));
+        }
     }
     let uuid = prepared.uuid;
     let notify_socket = std::env::var_os("NOTIFY_SOCKET");

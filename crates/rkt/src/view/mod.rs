@@ -3,5 +3,6 @@
 pub(crate) mod audit;
 pub(crate) mod networks;
 pub(crate) mod pods;
+pub(crate) mod ports;
 pub(crate) mod selftest;
 pub(crate) mod time;
