@@ -443,7 +443,8 @@ mod tests {
             ..item(FileKind::File, "f")
         };
         let bytes = written(&[(file, &[1; 600])]);
-        let mut reader = Reader::new(&bytes[..700], 10);
+        let data = bytes.windows(600).position(|w| w == [1; 600]).unwrap();
+        let mut reader = Reader::new(&bytes[..data + 100], 10);
         reader.next_item().unwrap();
         assert!(reader.next_item().is_err());
     }
