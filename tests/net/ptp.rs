@@ -113,3 +113,24 @@ fn fifty_at_once_get_fifty_addresses_and_give_them_back() {
     let routes = host_ip(&rkt, "route show 172.16.28.0/24");
     assert!(routes.as_array().unwrap().is_empty(), "{routes}");
 }
+
+#[test]
+fn no_net_is_the_default_network_and_forwarding_is_told_once() {
+    let Some(rkt) = Rkt::networked(BUSYBOX) else {
+        return;
+    };
+    // A namespace begins with what the host has.
+    let off = "sysctl -qw net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0";
+    rkt.net().run(off).ok();
+    let words = ["run", "--rm", PROBE, "--", "list", "/sys/class/net"];
+    let first = rkt.rkt(&words).ends_with(0);
+    let devices: Vec<&str> = first.out.split_whitespace().collect();
+    assert_eq!(devices, ["eth0", "lo"]);
+    let told = "turning on net.ipv4.ip_forward and net.ipv6.conf.all.forwarding";
+    assert_eq!(first.err.matches(told).count(), 1, "{first}");
+    for path in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+        assert_eq!(rkt.net().sysctl(path), "1", "{path}");
+    }
+    let second = rkt.rkt(&words).ends_with(0);
+    assert!(!second.err.contains("turning on"), "{second}");
+}

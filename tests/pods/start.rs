@@ -282,18 +282,3 @@ fn old_spellings_are_understood() {
     let done = rkt.rkt(&words).ends_with(3);
     done.says("--insecure-options=image");
 }
-
-#[test]
-fn no_net_is_none_and_is_said_in_one_line() {
-    let Some(rkt) = Rkt::networked(&[]) else {
-        return;
-    };
-    let done = rkt
-        .rkt(&["run", "--rm", PROBE, "--", "list", "/sys/class/net"])
-        .ends_with(0);
-    assert_eq!(done.out, "lo\n");
-    assert!(
-        done.err.lines().filter(|l| l.contains("none")).count() == 1,
-        "{done}"
-    );
-}

@@ -11,6 +11,7 @@ use crate::request::RunRequest;
 use rkt_net::builtin::{self, Ipv6};
 use rkt_net::choice::{self, Network};
 use rkt_net::config;
+use rkt_spec::network::Driver;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -73,6 +74,51 @@ fn read(path: &Path) -> Result<Network, Error> {
         return Err(Error::usage(format!("{said} `{}`", beside.display())));
     }
     Ok(network)
+}
+
+/// Which families of addresses the host passes on, as a router does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Forwards {
+    /// `net.ipv4.ip_forward`.
+    pub ipv4: bool,
+    /// `net.ipv6.conf.all.forwarding`.
+    pub ipv6: bool,
+}
+
+impl Forwards {
+    pub(crate) fn look() -> Self {
+        let on = |path: &str| std::fs::read_to_string(path).is_ok_and(|t| t.trim() != "0");
+        Self {
+            ipv4: on("/proc/sys/net/ipv4/ip_forward"),
+            ipv6: on("/proc/sys/net/ipv6/conf/all/forwarding"),
+        }
+    }
+}
+
+/// What a start is going to change for all of the host, in one line.
+pub(crate) fn forwarding(networks: &[Network], facts: &Facts) -> Option<String> {
+    let of = |ipv4: bool| {
+        let plans = networks.iter().map(|n| &n.plan);
+        let routed = plans.filter(|n| match n.driver {
+            Driver::Ptp => true,
+            Driver::Bridge => n.gateway,
+            Driver::Macvlan | Driver::Cni | Driver::Pasta => false,
+        });
+        routed
+            .flat_map(|n| &n.pools)
+            .any(|p| p.subnet.address.is_ipv4() == ipv4)
+    };
+    let off = [
+        (of(true) && !facts.forwards.ipv4).then_some("net.ipv4.ip_forward"),
+        (of(false) && !facts.forwards.ipv6).then_some("net.ipv6.conf.all.forwarding"),
+    ];
+    let off: Vec<&str> = off.into_iter().flatten().collect();
+    (!off.is_empty()).then(|| {
+        format!(
+            "turning on {}: this host did not pass on what its pods send and get",
+            off.join(" and ")
+        )
+    })
 }
 
 /// Every network that a pod of this host can join: those of files, then the built-in ones.

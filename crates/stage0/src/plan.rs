@@ -7,7 +7,7 @@ use crate::error::{Doing, Error};
 use crate::filter_cache;
 use crate::filters;
 use crate::names;
-use crate::networks;
+use crate::networks::{self, Forwards};
 use crate::ports;
 use crate::request::{AppRequest, CGROUP_PARENT, InsecureOptions, RunRequest, Stdin};
 use crate::scope::SystemdScope;
@@ -48,6 +48,8 @@ pub struct Facts {
     pub resolv_conf: Option<Vec<u8>>,
     /// Lowest port that needs no privilege, for `--net=host`.
     pub low_port: u16,
+    /// Families of addresses that the host passes on.
+    pub forwards: Forwards,
     /// Whether rkt's own standard input is a terminal.
     pub terminal: bool,
     /// Every network of the configuration: those of files before the built-in ones.
@@ -91,10 +93,8 @@ pub fn build(
     }
     let mut notes = request.notes.clone();
     let net = request.network().net();
-    if request.net.is_none() {
-        notes.push("no --net was given: the pod has loopback only (--net=none)".to_owned());
-    }
     let networks = networks::chosen(request, facts)?;
+    notes.extend(networks::forwarding(&networks, facts));
     let names = names::decide(request, &manifest.hostname, &networks, facts);
     let ports = ports::plans(&manifest.ports, networks.iter().map(|n| &n.plan))?;
     notes.extend(names.notes);

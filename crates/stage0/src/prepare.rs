@@ -3,7 +3,7 @@
 use crate::error::{Doing, Error};
 use crate::filters;
 use crate::merge;
-use crate::networks;
+use crate::networks::{self, Forwards};
 use crate::plan::{self, Facts, Planned};
 use crate::plugins;
 use crate::request::RunRequest;
@@ -116,6 +116,10 @@ fn look(request: &RunRequest) -> Result<Facts, Error> {
         low_port: low_port
             .and_then(|text| text.trim().parse().ok())
             .unwrap_or(1024),
+        forwards: match net {
+            Net::Private => Forwards::look(),
+            Net::None | Net::Host => Forwards::default(),
+        },
         terminal: std::io::stdin().is_terminal(),
     })
 }

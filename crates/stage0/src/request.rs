@@ -22,7 +22,7 @@ pub struct RunRequest {
     pub pod_name: Option<PodName>,
     /// `--hostname`; `None` is `rkt-UUID`.
     pub hostname: Option<String>,
-    /// `--net`; `None` when it was not said.
+    /// `--net`; `None` when it was not said: then it is `default`.
     pub net: Option<NetRequest>,
     /// `--port`, in order.
     pub ports: Vec<PortRequest>,
@@ -115,9 +115,10 @@ impl RunRequest {
 }
 
 impl RunRequest {
-    /// The network: what was said, or what is there when nothing was.
+    /// The networks: what was said, or `default` when nothing was.
     pub fn network(&self) -> NetRequest {
-        self.net.clone().unwrap_or(NetRequest::None)
+        let said = self.net.clone();
+        said.unwrap_or_else(|| NetRequest::default_network().unwrap_or(NetRequest::None))
     }
 }
 

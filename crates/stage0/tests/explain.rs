@@ -9,6 +9,7 @@ use rkt_spec::manifest::{Isolator, Mount, Volume, VolumeKind};
 use rkt_spec::{AppName, PodName, Uuid, VolumeName};
 use rkt_stage0::explain::explain;
 use rkt_stage0::merge::{ImageFacts, manifest};
+use rkt_stage0::networks::Forwards;
 use rkt_stage0::plan::{Facts, build};
 use rkt_stage0::request::{AppRequest, InsecureOptions, Place, RunRequest, Stdin};
 use std::path::Path;
@@ -76,6 +77,7 @@ fn request(apps: Vec<AppRequest>) -> RunRequest {
         cgroup_parent: None,
     });
     request.apps = apps;
+    request.net = Some("none".parse().unwrap());
     request
 }
 
@@ -88,6 +90,7 @@ fn compare(name: &str, request: &RunRequest, images: &[ImageFacts], host: Host) 
         resolv_conf: None,
         low_port: 1024,
         terminal: true,
+        forwards: Forwards::default(),
         networks: Vec::new(),
         systemd: false,
     };

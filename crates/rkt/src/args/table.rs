@@ -165,7 +165,7 @@ pub(crate) const FLAGS: &[Flag] = &[
         r.request.hostname = Some(hostname(v)?);
         Ok(())
     }),
-    pod("net", Text("NAME[:KEY=VALUE;..],..|all|none|host|pasta"), "networks: names, all of them, loopback only, the host's own, or by way of the program pasta\n(default none)", |r, v| {
+    pod("net", Text("NAME[:KEY=VALUE;..],..|all|none|host|pasta"), "networks: names, all of them, loopback only, the host's own, or by way of the program pasta\n(default `default`)", |r, v| {
         network::net(&mut r.request, v)
     })
     .also(&["network"]),
