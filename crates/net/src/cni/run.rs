@@ -188,11 +188,16 @@ impl Call<'_> {
         Err(refusal)
     }
 
-    fn execute(&self, command: Command, program: &Path, input: &[u8]) -> Result<Said, String> {
-        let namespace = match self.request.namespace {
+    /// The pod's network namespace by the path that plugins get; empty when it is gone.
+    fn namespace(&self) -> String {
+        match self.request.namespace {
             number if number < 0 => String::new(),
             number => format!("/proc/{}/fd/{number}", std::process::id()),
-        };
+        }
+    }
+
+    fn execute(&self, command: Command, program: &Path, input: &[u8]) -> Result<Said, String> {
+        let namespace = self.namespace();
         let mut variables = vec![
             ("CNI_COMMAND", command.as_str().to_owned()),
             ("CNI_PATH", self.path.clone()),
@@ -217,6 +222,19 @@ impl Call<'_> {
             std::io::ErrorKind::FileTooLarge => "it says too much".to_owned(),
             _ => error.to_string(),
         })
+    }
+
+    /// A result names the namespace by the path that it had at ADD, through another process of
+    /// ours; a plugin that checks compares that with the path it gets now.
+    fn move_to_namespace(&self, result: &mut Map<String, Value>) {
+        let interfaces = result.get_mut("interfaces").and_then(Value::as_array_mut);
+        for interface in interfaces.into_iter().flatten() {
+            if let Some(Value::String(path)) = interface.get_mut("sandbox")
+                && !path.is_empty()
+            {
+                *path = self.namespace();
+            }
+        }
     }
 
     /// A plugin's configuration with what the specification adds to it; that of the original's
@@ -245,7 +263,10 @@ impl Call<'_> {
         }
         if let Some(bytes) = previous {
             let value = serde_json::from_slice::<Map<String, Value>>(bytes);
-            let value = value.map_err(|e| format!("the result before it is none: {e}"))?;
+            let mut value = value.map_err(|e| format!("the result before it is none: {e}"))?;
+            if command == Command::Check {
+                self.move_to_namespace(&mut value);
+            }
             config.insert("prevResult".to_owned(), Value::Object(value));
         }
         if command == Command::Gc {
