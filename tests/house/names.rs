@@ -5,7 +5,15 @@ use std::fs;
 use std::path::PathBuf;
 
 /// Where a document's names of tests begin.
-const MODULES: [&str; 6] = ["isolation", "pods", "images", "life", "promises", "cve"];
+const MODULES: [&str; 7] = [
+    "isolation",
+    "pods",
+    "images",
+    "life",
+    "net",
+    "promises",
+    "cve",
+];
 
 /// The documents that say which test holds what.
 fn documents() -> Vec<PathBuf> {

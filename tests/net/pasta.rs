@@ -115,7 +115,10 @@ fn what_pasta_cannot_do_is_told() {
         .spawn();
     let mut held = held.unwrap();
     rkt_tests::wait_for("a listener", 20, || {
-        rkt.net().run("cat /proc/net/tcp").out.contains(":1F91")
+        rkt.net()
+            .run("cat /proc/net/tcp /proc/net/tcp6")
+            .out
+            .contains(":1F91")
     });
     for (port, why) in [
         ("--port=127.0.0.1:8081:80", "pasta"),
