@@ -45,8 +45,9 @@ fn two_hundred_starts_and_stops_leak_nothing() {
     }
     rkt.leaves_nothing();
     assert_eq!(counts(&rkt), before);
-    // A block that was not given back would push the next pod to a higher one.
-    assert_eq!(base(&rkt), block, "id blocks leak");
+    // A block that was not given back would push every later pod to a higher one; what tests
+    // beside this one hold comes back.
+    rkt_tests::wait_for("an id block as low as before", 60, || base(&rkt) <= block);
 }
 
 /// First host id of a pod that is started now.
