@@ -37,7 +37,7 @@ install: build
 
 need-tests:
 	@tests/need.sh skopeo mmdebstrap docker-registry busybox:busybox-static strace xz:xz-utils bzip2 gpg openssl umoci buildah setfattr:attr setcap:libcap2-bin chattr:e2fsprogs \
-	    ip:iproute2 nft:nftables iptables portmap:containernetworking-plugins pasta:passt
+	    ip:iproute2 nft:nftables iptables /usr/lib/cni/portmap:containernetworking-plugins pasta:passt
 
 check: house unit
 	@RUSTDOCFLAGS="-D warnings" RKT_EMBED_DIR=$(abspath $(TESTED)) $(CARGO) doc --quiet --workspace --no-deps
