@@ -224,10 +224,11 @@ fn processor_time_over_the_limit_is_not_given() {
     let used = |limit: &[&str]| {
         let pod = two(&rkt, &[], limit);
         let words = ["enter", "--app=red", &pod.uuid, "/rkt-probe", "spin"];
-        let mut spinners: Vec<_> = (0..4)
+        // Not more: a tenth of a processor has to do for their own start too, within 5 s.
+        let mut spinners: Vec<_> = (0..2)
             .map(|_| rkt.command(&words).spawn().unwrap())
             .collect();
-        wait_for("four who spin", 20, || pod.app_processes("red").len() == 5);
+        wait_for("two who spin", 20, || pod.app_processes("red").len() == 3);
         let (before, begin) = (ticks(&pod, "red"), Instant::now());
         std::thread::sleep(Duration::from_secs(3));
         let share = (ticks(&pod, "red") - before) as f64 / 100.0 / begin.elapsed().as_secs_f64();
