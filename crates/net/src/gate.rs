@@ -198,9 +198,12 @@ impl Gate {
     /// The kernel's.
     pub fn close(self) -> Result<(), Error> {
         let published: Vec<Published> = self.open.iter().map(|o| o.published).collect();
-        self.firewall
+        let removed = self
+            .firewall
             .remove(&self.pod, &self.links, &published)
-            .doing(|| "take the pod out of the host's firewall".into())
+            .doing(|| "take the pod out of the host's firewall".into());
+        self.firewall.leave();
+        removed
     }
 }
 

@@ -23,13 +23,19 @@ use crate::netlink::Socket;
 use rkt_spec::Uuid;
 use rkt_spec::network::{Driver, Mac, NetworkPlan, PortPlan, Prefix, Protocol, Wired};
 use rkt_sys::netlink::Family as Protocols;
+use rkt_sys::{fd, process};
 use rustix::io::Errno;
+use rustix::pipe::PipeFlags;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 use transaction::{Element, Family, Transaction};
 
 /// How often a transaction is tried again when others change the tables meanwhile.
 const TRIES: usize = 50;
+
+/// More than a grace period of the kernel takes.
+const GRACE: Duration = Duration::from_millis(100);
 
 /// A device of the host behind which stands one pod, and what is allowed by it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -305,6 +311,35 @@ impl Firewall {
         list.sort();
         list.dedup();
         Ok(list)
+    }
+
+    /// Lets go of the door after [`Firewall::remove`], without waiting.
+    ///
+    /// Who closes a socket of netfilter waits for a grace period, 10 to 20 ms, when something was
+    /// deleted a moment ago, and keeps everybody else's transactions waiting with it
+    /// (`nft_rcv_nl_event`, to which each of these sockets could be the owner of a table). So a child
+    /// that has nothing else keeps it until the kernel is through with what was deleted, and not
+    /// only by this pod: of fifty that end at once, one waits at most.
+    pub fn leave(self) {
+        let Ok((closing, close)) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC) else {
+            return;
+        };
+        let rest = || {
+            let mut keep = [fd::number(self.socket.fd()), fd::number(&closing)];
+            // What it was born with is somebody's: a pipe whose end is waited for, a mount.
+            let alone =
+                fd::close_all_but(0, &mut keep).is_ok() && std::env::set_current_dir("/").is_ok();
+            if alone {
+                // Until the parent has closed its own: the last to close is the one who waits.
+                let _ = rustix::io::read(&closing, &mut [0u8; 1]);
+                std::thread::sleep(GRACE);
+            }
+            0
+        };
+        // Without a child it is closed here, later than one would like.
+        let _ = process::fork_with(0, rest);
+        drop(self);
+        drop(close);
     }
 
     fn delete(&self, elements: &[Element]) -> Result<(), Error> {
