@@ -76,7 +76,7 @@ test-vm: tested
 	done
 
 bench: build
-	@tests/need.sh crun runc podman catatonit conmon cc:gcc skopeo umoci docker-registry busybox:busybox-static
+	@tests/need.sh crun runc podman catatonit conmon cc:gcc skopeo umoci docker-registry containerd busybox:busybox-static ip:iproute2 nft:nftables /usr/lib/podman/netavark:netavark
 	@$(CARGO) run --quiet --release -p rkt-bench -- run --rkt=$(abspath $(RELEASE))/rkt $(BENCH)
 
 # The same program with walls left out, one after the other: built apart, never installed.

@@ -8,8 +8,10 @@
 mod agent;
 mod bench;
 mod case;
+mod containerd;
 mod engine;
 mod fault;
+mod flows;
 mod image;
 mod limit;
 mod machine;
@@ -22,6 +24,7 @@ mod pull;
 mod registry;
 mod report;
 mod stats;
+mod traffic;
 mod words;
 mod world;
 
@@ -49,6 +52,9 @@ fn main() -> ExitCode {
         Ok(Order::Agent(desk)) => agent::serve(&desk),
         Ok(Order::Image(layout)) => image::large(&layout),
         Ok(Order::Inflate(layout)) => limit::inflate(&layout),
+        Ok(Order::Flows(dir, rkt, image)) => flows::serve(&dir, &rkt, &image),
+        Ok(Order::Take(at)) => traffic::take(at),
+        Ok(Order::Send(to, bytes)) => traffic::send(to, bytes),
         Ok(Order::Help) => say(words::HELP),
         Err(fault) => Err(fault),
     };
@@ -76,6 +82,10 @@ fn run(wish: &Wish) -> Result<()> {
     for case in CASES.iter().filter(|case| wish.wants(case.name)) {
         series.extend(case.run(&mut bench, wish.rounds));
     }
+    let rkt = wish.rkt.as_ref().map(|path| path.display().to_string());
+    if wish.wants(flows::CASE) {
+        series.extend(flows::measure(&mut bench, rkt.as_deref(), wish.rounds)?);
+    }
     let memory = if wish.wants("memory") {
         memory::measure(&mut bench)
     } else {
@@ -83,7 +93,6 @@ fn run(wish: &Wish) -> Result<()> {
     };
     let mut peaks = Vec::new();
     if wish.wants("pull") {
-        let rkt = wish.rkt.as_ref().map(|path| path.display().to_string());
         let (pulled, most) = pull::measure(&mut bench, rkt.as_deref(), wish.rounds)?;
         series.extend(pulled);
         peaks = most;

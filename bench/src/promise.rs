@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use crate::{
     case::Series,
+    flows,
     memory::Memory,
     peers::NO_NET,
     pull::LIMIT,
@@ -76,6 +77,24 @@ const PROMISES: &[(&str, Subject, &str, f64)] = &[
         More("net", "run", NO_NET),
         "rkt, default",
         4.0,
+    ),
+    (
+        "pod to host: x a plain veth",
+        Over(flows::CASE, flows::STEPS[0], flows::PLAIN),
+        "rkt",
+        1.05,
+    ),
+    (
+        "pod to pod: x a plain bridge",
+        Over(flows::CASE, flows::STEPS[1], flows::PLAIN),
+        "rkt",
+        1.05,
+    ),
+    (
+        "published port: x a plain rule",
+        Over(flows::CASE, flows::STEPS[2], flows::PLAIN),
+        "rkt",
+        1.05,
     ),
     (
         "one-shot with all walls: x without",

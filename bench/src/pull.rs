@@ -4,9 +4,10 @@
 use std::path::{Path, PathBuf};
 
 use crate::{
-    agent::Pace,
+    agent::{Cost, Pace},
     bench::Bench,
     case::Series,
+    containerd::{self, Containerd},
     engine::{Words, words},
     fault::{Doing, Result},
     image, peak,
@@ -58,6 +59,8 @@ struct Task<'a> {
 struct Way {
     name: &'static str,
     world: fn() -> World,
+    /// Whether containerd is started first, which is not measured; its processor time is.
+    daemon: bool,
     first: fn(&Task<'_>) -> Vec<Words>,
     again: Option<fn(&Task<'_>) -> Vec<Words>>,
 }
@@ -66,30 +69,42 @@ const WAYS: &[Way] = &[
     Way {
         name: "rkt",
         world: || World::Host,
+        daemon: false,
         first: rkt,
         again: Some(rkt),
     },
     Way {
         name: LIMIT,
         world: || World::Host,
+        daemon: false,
         first: inflate,
         again: None,
     },
     Way {
         name: "podman",
         world: World::of_podman,
+        daemon: false,
         first: podman,
         again: Some(podman),
     },
     Way {
+        name: "containerd",
+        world: || World::Host,
+        daemon: true,
+        first: ctr,
+        again: Some(ctr),
+    },
+    Way {
         name: "skopeo + umoci",
         world: || World::Host,
+        daemon: false,
         first: |task| [skopeo(task), umoci(task)].concat(),
         again: Some(skopeo),
     },
     Way {
         name: "skopeo (no unpacking)",
         world: || World::Host,
+        daemon: false,
         first: skopeo,
         again: Some(skopeo),
     },
@@ -111,6 +126,14 @@ fn podman(task: &Task<'_>) -> Vec<Words> {
     let dir = task.dir.display();
     let line = format!("podman --root {dir}/graph --runroot {dir}/run pull -q --tls-verify=false");
     vec![words(&format!("{line} {}:latest", task.image))]
+}
+
+fn ctr(task: &Task<'_>) -> Vec<Words> {
+    let line = format!("ctr --address {}", containerd::socket(&task.dir));
+    vec![words(&format!(
+        "{line} images pull --plain-http {}:latest",
+        task.image
+    ))]
 }
 
 fn skopeo(task: &Task<'_>) -> Vec<Words> {
@@ -209,9 +232,15 @@ fn rounds_of<'a>(
             std::fs::create_dir_all(&dir).doing(|| format!("create `{}`", dir.display()))?;
             // Nobody pays for the writes of the way before it.
             rustix::fs::sync();
+            let daemon = way.daemon.then(|| Containerd::start(&dir)).transpose();
             let steps = [Some(way.first), way.again];
             for (step, series) in steps.into_iter().flatten().zip(series) {
-                let cost = bench.ask_in((way.world)(), step(&task(&dir)), Pace::InTurn);
+                let cost = match &daemon {
+                    Ok(daemon) => with_daemon(daemon.as_ref(), || {
+                        bench.ask_in((way.world)(), step(&task(&dir)), Pace::InTurn)
+                    }),
+                    Err(fault) => Err(fault.to_string()),
+                };
                 series
                     .wall_us
                     .push(cost.as_ref().ok().map(|cost| cost.wall_us));
@@ -220,9 +249,22 @@ fn rounds_of<'a>(
                     .push(cost.as_ref().ok().map(|cost| cost.cpu_us));
                 series.failed = cost.err();
             }
+            drop(daemon);
             Place::clear(&dir);
         }
         bench.progress(pull.case, round + 1, rounds);
     }
     Ok(all.into_iter().flat_map(|(_, series)| series).collect())
+}
+
+/// The cost of a step, with what a daemon used meanwhile.
+fn with_daemon(
+    daemon: Option<&Containerd>,
+    step: impl FnOnce() -> std::result::Result<Cost, String>,
+) -> std::result::Result<Cost, String> {
+    let used = || daemon.and_then(Containerd::cpu_us).unwrap_or(0.0);
+    let before = used();
+    let mut cost = step()?;
+    cost.cpu_us += used() - before;
+    Ok(cost)
 }

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::{
     case::{CASES, Series},
+    flows,
     machine::Machine,
     memory::Memory,
     pull::PULLS,
@@ -64,6 +65,7 @@ impl Report {
         }
         let mut cases: Vec<(&str, &str)> =
             CASES.iter().map(|case| (case.name, case.about)).collect();
+        cases.push((flows::CASE, flows::ABOUT));
         cases.extend(PULLS.iter().map(|pull| (pull.case, pull.about)));
         for (name, about) in cases {
             let series: Vec<&Series> = self.series.iter().filter(|row| row.case == name).collect();

@@ -1,10 +1,11 @@
 //! The command line of the bench.
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 use crate::{
     case::CASES,
     fault::{Doing, Fault, Result},
+    flows,
 };
 
 /// Help, whole.
@@ -12,10 +13,11 @@ pub(crate) const HELP: &str = "\
 usage: rkt-bench run [--rkt=PATH] [--weak-rkt=PATH] [--rounds=N] [--only=CASE,...] [--out=DIR]
        rkt-bench image DIR      the large image of `pull` as an OCI layout
 
-cases: oneshot pod3 enter restart life cycles fifty net netfifty walls memory pull (all without --only)
+cases: oneshot pod3 enter restart life cycles fifty net netfifty flows walls memory pull
+       (all without --only)
 `walls` needs --weak-rkt, a released rkt with the feature `weaken`: `make bench-walls`.
-Needs root, cc and busybox-static; crun, runc, podman, skopeo, umoci and docker-registry where
-they are installed. --rounds is 25 by default; slower cases take a fixed part of it.
+Needs root, cc and busybox-static; crun, runc, podman, skopeo, umoci, containerd and docker-registry
+where they are installed. --rounds is 25 by default; slower cases take a fixed part of it.
 ";
 
 /// What to do.
@@ -28,6 +30,12 @@ pub(crate) enum Order {
     Image(PathBuf),
     /// Inflate and hash the layers of an image, and no more.
     Inflate(PathBuf),
+    /// Be a network to measure in: its files, rkt's program and image; none for one made by hand.
+    Flows(PathBuf, String, String),
+    /// Take bytes.
+    Take(SocketAddr),
+    /// Send so many bytes.
+    Send(SocketAddr, u64),
     /// Explain.
     Help,
 }
@@ -59,6 +67,16 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Order> {
         ["run", options @ ..] => wish(options).map(Order::Run),
         ["agent", desk] => Ok(Order::Agent(PathBuf::from(desk))),
         ["inflate", layout] => Ok(Order::Inflate(PathBuf::from(layout))),
+        ["flows", dir, rkt, image] => Ok(Order::Flows(
+            PathBuf::from(dir),
+            (*rkt).to_owned(),
+            (*image).to_owned(),
+        )),
+        ["traffic", "take", at] => Ok(Order::Take(at.parse().doing(|| format!("`{at}`"))?)),
+        ["traffic", "send", to, bytes] => Ok(Order::Send(
+            to.parse().doing(|| format!("`{to}`"))?,
+            bytes.parse().doing(|| format!("`{bytes}`"))?,
+        )),
         ["image", layout] => Ok(Order::Image(PathBuf::from(layout))),
         ["help" | "--help" | "-h"] => Ok(Order::Help),
         _ => Err(Fault::new("nothing to do; see `rkt-bench --help`")),
@@ -94,7 +112,8 @@ fn wish(options: &[&str]) -> Result<Wish> {
         }
     }
     let known = |name: &String| {
-        name == "memory" || name == "pull" || CASES.iter().any(|case| case.name == name)
+        ["memory", "pull", flows::CASE].contains(&name.as_str())
+            || CASES.iter().any(|case| case.name == name)
     };
     match wish.only.iter().find(|name| !known(name)) {
         Some(name) => Err(Fault::new(format!(
