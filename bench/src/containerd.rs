@@ -10,9 +10,9 @@ use std::{
 use crate::fault::{Doing, Fault, Result};
 
 /// A running daemon; it ends with this value.
-pub(crate) struct Containerd(Child);
+pub(crate) struct Daemon(Child);
 
-impl Containerd {
+impl Daemon {
     /// Starts one below `dir`; what it brings is there when `dir` is empty.
     pub(crate) fn start(dir: &Path) -> Result<Self> {
         let (config, socket) = (dir.join("config.toml"), socket(dir));
@@ -58,7 +58,7 @@ pub(crate) fn socket(dir: &Path) -> String {
     dir.join("socket").display().to_string()
 }
 
-impl Drop for Containerd {
+impl Drop for Daemon {
     fn drop(&mut self) {
         let pid = rustix::process::Pid::from_child(&self.0);
         let _told = rustix::process::kill_process(pid, rustix::process::Signal::TERM);

@@ -7,7 +7,7 @@ use crate::{
     agent::{Cost, Pace},
     bench::Bench,
     case::Series,
-    containerd::{self, Containerd},
+    containerd::{self, Daemon},
     engine::{Words, words},
     fault::{Doing, Result},
     image, peak,
@@ -232,7 +232,7 @@ fn rounds_of<'a>(
             std::fs::create_dir_all(&dir).doing(|| format!("create `{}`", dir.display()))?;
             // Nobody pays for the writes of the way before it.
             rustix::fs::sync();
-            let daemon = way.daemon.then(|| Containerd::start(&dir)).transpose();
+            let daemon = way.daemon.then(|| Daemon::start(&dir)).transpose();
             let steps = [Some(way.first), way.again];
             for (step, series) in steps.into_iter().flatten().zip(series) {
                 let cost = match &daemon {
@@ -259,10 +259,10 @@ fn rounds_of<'a>(
 
 /// The cost of a step, with what a daemon used meanwhile.
 fn with_daemon(
-    daemon: Option<&Containerd>,
+    daemon: Option<&Daemon>,
     step: impl FnOnce() -> std::result::Result<Cost, String>,
 ) -> std::result::Result<Cost, String> {
-    let used = || daemon.and_then(Containerd::cpu_us).unwrap_or(0.0);
+    let used = || daemon.and_then(Daemon::cpu_us).unwrap_or(0.0);
     let before = used();
     let mut cost = step()?;
     cost.cpu_us += used() - before;
