@@ -27,7 +27,7 @@ use tarball::{Tarball, dir, file, hard, header, symlink};
 use tree::{Tree, look};
 
 /// A tree, and which names are one file.
-struct Shown {
+pub(super) struct Shown {
     tree: Tree,
     links: Vec<Vec<Vec<u8>>>,
 }
@@ -137,6 +137,17 @@ fn compare_as(
     forgive: impl Fn(&mut Shown),
 ) -> Shown {
     rkt.rkt(&["fetch", "--quiet", name]).ok();
+    pulled(rkt, name, layout, tag, forgive)
+}
+
+/// The same for an image that is in the store.
+pub(super) fn pulled(
+    rkt: &Rkt,
+    name: &str,
+    layout: &Path,
+    tag: &str,
+    forgive: impl Fn(&mut Shown),
+) -> Shown {
     rkt.rkt(&["image", "verify", name]).ok();
     let mut ours = shown(&rendered(rkt, name));
     let mount = mounted(rkt, name);

@@ -1,8 +1,9 @@
 //! Debian's docker-registry as people have it: with a password over TLS, with tokens, with blobs
 //! elsewhere; and what is said when name, password or certificate are wrong.
 
+use super::equality::pulled;
 use rkt_tests::command::tool;
-use rkt_tests::images::TAG;
+use rkt_tests::images::{BUSYBOX, TAG};
 use rkt_tests::layout::Image;
 use rkt_tests::registry::{Registry, Setting};
 use rkt_tests::tar::Entry;
@@ -12,11 +13,13 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-const NEEDS: [Need; 4] = [
+const NEEDS: [Need; 6] = [
     Need::Tool("skopeo"),
     Need::Tool("umoci"),
     Need::Tool("docker-registry"),
     Need::Tool("openssl"),
+    Need::Tool("busybox"),
+    Need::Tool("setcap"),
 ];
 
 /// An image of ours, and one that umoci has made further; both print `word`.
@@ -29,6 +32,38 @@ fn push(rkt: &Rkt, registry: &Registry, word: &str) -> [String; 2] {
     let file = file.display().to_string();
     tool("umoci", &["insert", "--image", &image, &file, "/which"]);
     [own, registry.push(&layout.dir, TAG, "team/umoci")]
+}
+
+/// An image of a Debian package, made further by umoci, comes as it is.
+fn a_package_comes_whole(me: &Rkt, registry: &Registry) {
+    let layout = me.file("package");
+    fs::create_dir_all(&layout).unwrap();
+    let from = format!("{}/.", BUSYBOX.layout().display());
+    tool("cp", &["-r", &from, &layout.display().to_string()]);
+    let odd = me.file("odd");
+    let script = "set -e; mkdir -p \"$0\"; cd \"$0\"
+        echo one > one; chown 12:34 one; chmod 4711 one; ln one again; ln -s /nowhere dangling
+        truncate -s 3M sparse; printf data | dd of=sparse bs=1 seek=1048576 conv=notrunc status=none
+        mkfifo fifo; mkdir -m 1777 sticky; touch -d '2001-02-03 UTC' one sticky
+        cp one capable; setcap cap_net_raw+ep capable
+        printf x > \"$(printf 'odd \\377\\001 name')\"";
+    let mut command = std::process::Command::new("bash");
+    command.args(["-c", script]).arg(&odd);
+    rkt_tests::command::run(command, None).ok();
+    let image = format!("{}:{TAG}", layout.display());
+    tool(
+        "umoci",
+        &[
+            "insert",
+            "--image",
+            &image,
+            &odd.display().to_string(),
+            "/odd",
+        ],
+    );
+    let name = registry.push(&layout, TAG, "team/package");
+    rkt(me, &["fetch", "--quiet", &name], b"").ok();
+    pulled(me, &name, &layout, TAG, |_| {});
 }
 
 /// rkt with a configuration and a docker configuration of its own.
@@ -98,6 +133,7 @@ fn the_whole_way(me: &Rkt, ca: &Ca, registry: &Registry, service: Option<&str>) 
         let out = me.run(&[name, "--", "cat", "/which"]).ok();
         assert_eq!(out, "locked\n");
     }
+    a_package_comes_whole(me, registry);
     // skopeo reads the same login.
     let auth = format!("--authfile={}", file.display());
     tool(
@@ -110,6 +146,14 @@ fn the_whole_way(me: &Rkt, ca: &Ca, registry: &Registry, service: Option<&str>) 
         .ends_with(254)
         .says("there is none");
     rkt(me, &["fetch", &names[0]], b"").ends_with(254);
+}
+
+#[test]
+fn a_plain_registry() {
+    let Some(me) = Rkt::needs(&NEEDS) else { return };
+    let registry = Registry::start(&me.file("registry"));
+    a_package_comes_whole(&me, &registry);
+    drop(registry);
 }
 
 #[test]
@@ -166,6 +210,7 @@ fn a_registry_that_sends_its_clients_away_for_blobs() {
         rkt(&me, &["fetch", "--quiet", name], b"").ok();
         assert_eq!(me.run(&[name, "--", "cat", "/which"]).ok(), "away\n");
     }
+    a_package_comes_whole(&me, &registry);
     let heads = heads.lock().unwrap().clone();
     assert!(heads.len() >= 3, "{heads:?}");
     assert!(
