@@ -5,6 +5,7 @@ mod bridge;
 mod files;
 mod firewall;
 mod names;
+mod neighbours;
 mod pasta;
 mod plugins;
 mod ports;

@@ -118,6 +118,7 @@ impl Lab {
                 isolated: false,
                 hairpin: false,
                 restricted: false,
+                names: false,
                 pools: vec![],
                 routes: vec![],
                 mac: None,

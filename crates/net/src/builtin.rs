@@ -78,6 +78,7 @@ fn ptp(name: &str) -> Result<NetworkPlan, Refusal> {
         isolated: false,
         hairpin: false,
         restricted: false,
+        names: false,
         pools: Vec::new(),
         routes: Vec::new(),
         mac: None,

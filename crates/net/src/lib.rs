@@ -5,7 +5,7 @@
 //! `net.d`), [`files`] and [`resolv`] (what a pod's `/etc/hosts` and `/etc/resolv.conf` say); stage0
 //! uses it, and [`listen`] and [`hold`], which open sockets on the host. The rest acts: [`wire`]
 //! makes a pod's networks and ends them, by messages ([`netlink`]), behind the host's firewall
-//! ([`nft`], [`gate`]), [`pasta`] has the words of that program; only stage1 and `rkt gc` use it.
+//! ([`nft`], [`gate`]); [`names`] tells pods of each other; [`pasta`] has the words of that program; only stage1 and `rkt gc` use it.
 //! [`cni`] runs foreign plugins, in a child that is not the supervisor.
 #![forbid(unsafe_code)]
 
@@ -25,6 +25,7 @@ pub mod link;
 pub mod listen;
 pub mod localnet;
 pub mod loopback;
+pub mod names;
 pub mod netlink;
 pub mod nft;
 pub mod pasta;

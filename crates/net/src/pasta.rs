@@ -152,6 +152,7 @@ mod tests {
             isolated: false,
             hairpin: false,
             restricted: false,
+            names: false,
             pools: vec![],
             routes: vec![],
             mac: None,

@@ -324,6 +324,7 @@ fn sweep_one(run_dir: &Path, name: &NetworkName, host: &Socket) -> Result<(), Er
     if !pods.is_empty() {
         unguard(&pods)?;
     }
+    crate::names::sweep(run_dir, name)?;
     give_back(run_dir, name, dead, host)
 }
 

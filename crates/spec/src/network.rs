@@ -40,6 +40,8 @@ crate::record! {
         /// Whether the host itself (its loopback services, its own addresses but the gateway) is
         /// out of reach.
         pub restricted: bool,
+        /// Whether pods on it find each other by name.
+        pub names: bool,
         /// Pools: one address is taken from each.
         pub pools: Vec<Pool>,
         /// Routes in the pod.

@@ -12,7 +12,7 @@ use crate::network::{Driver, NetworkPlan, PortPlan};
 use crate::uuid::Uuid;
 
 /// Version of the record; raised with every change of a field.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 const MAGIC: &[u8; 4] = b"RKTP";
 
 /// Ids in one slot (an app's range).
@@ -55,8 +55,12 @@ crate::record! {
         pub hosts: Option<Bytes>,
         /// Whether an image's own /etc/hosts stays, when it is not empty.
         pub keep_hosts: bool,
+        /// Whether lines of other pods are added to that content, as they come and go.
+        pub grow_hosts: bool,
         /// Content of each app's /etc/resolv.conf; `None` leaves the image's.
         pub resolv_conf: Option<Bytes>,
+        /// What plugins' name servers are put into; `None` when that content stays what it is.
+        pub resolver: Option<ResolverPlan>,
         /// Volumes, named by index in the apps' mounts.
         pub volumes: Vec<VolumePlan>,
         /// Settings of the pod's own namespaces, in order.
@@ -78,6 +82,24 @@ crate::record! {
         pub debug: bool,
         /// Defences taken away, see [`weaken`]; refused unless built for tests.
         pub weaken: u64,
+    }
+}
+
+crate::record! {
+    /// What was said of a pod's name servers, where a network may bring some when it is joined.
+    #[derive(Debug, Clone, Default, PartialEq, Eq)]
+    pub struct ResolverPlan {
+        /// Name servers that were given.
+        pub nameservers: Vec<std::net::IpAddr>,
+        /// Domain that was given; empty when none was.
+        pub domain: String,
+        /// Search list that was given.
+        pub search: Vec<String>,
+        /// Options that were given.
+        pub options: Vec<String>,
+        /// The first of [`Plan::networks`] whose file names any, by place: what a later network
+        /// brings does not count.
+        pub named_by: Option<u32>,
     }
 }
 

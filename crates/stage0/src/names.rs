@@ -4,9 +4,11 @@ use crate::plan::Facts;
 use crate::request::RunRequest;
 use rkt_net::choice::Network;
 use rkt_net::files::{self, Hosts};
+use rkt_net::names::can_be_told;
 use rkt_net::resolv::{Mode, Resolver};
 use rkt_spec::codec::Bytes;
-use rkt_spec::plan::Net;
+use rkt_spec::network::Driver;
+use rkt_spec::plan::{Net, ResolverPlan};
 
 /// The files, decided.
 #[derive(Debug, Default)]
@@ -15,8 +17,12 @@ pub(crate) struct Names {
     pub(crate) hosts: Option<Bytes>,
     /// Whether an image's own one stays, when it is not empty.
     pub(crate) keep_hosts: bool,
+    /// Whether pods on the same networks are added to it.
+    pub(crate) grow_hosts: bool,
     /// `/etc/resolv.conf`; `None` leaves the image's.
     pub(crate) resolv_conf: Option<Bytes>,
+    /// What plugins' name servers are put into.
+    pub(crate) resolver: Option<ResolverPlan>,
     /// Things to say at the start.
     pub(crate) notes: Vec<String>,
 }
@@ -30,6 +36,15 @@ pub(crate) fn decide(
 ) -> Names {
     let mut names = Names::default();
     let net = request.network().net();
+    if networks.iter().any(|n| n.plan.names) {
+        // Who wants the host's file gets that and no line more.
+        names.grow_hosts = request.hosts != Hosts::Host;
+        if !can_be_told(hostname) {
+            names.notes.push(format!(
+                "other pods on its networks do not find it by its host name `{hostname}`, which means something else"
+            ));
+        }
+    }
     match (&request.hosts, net) {
         (Hosts::Host, _) | (Hosts::Image, Net::Host) => {
             names.hosts = facts.hosts.clone().map(Bytes);
@@ -57,7 +72,18 @@ pub(crate) fn decide(
 /// where a network leads that far.
 fn resolver(request: &RunRequest, networks: &[Network], facts: &Facts, names: &mut Names) {
     let given = &request.dns.given;
-    let of_network = networks.iter().map(|n| &n.dns).find(|dns| !dns.is_empty());
+    let says = |n: &Network| !n.dns.is_empty();
+    let of_network = networks.iter().find(|n| says(n)).map(|n| &n.dns);
+    if networks.iter().any(|n| n.plan.driver == Driver::Cni) {
+        let place = networks.iter().position(says);
+        names.resolver = Some(ResolverPlan {
+            nameservers: given.nameservers.clone(),
+            domain: given.domain.clone(),
+            search: given.search.clone(),
+            options: given.options.clone(),
+            named_by: place.and_then(|at| u32::try_from(at).ok()),
+        });
+    }
     let mut made = given.clone();
     if let Some(dns) = of_network {
         made = made.or(dns);

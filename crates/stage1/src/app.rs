@@ -23,6 +23,8 @@ pub(crate) struct App {
     pub(crate) user: Option<OwnedFd>,
     /// Its `/`, `O_PATH`.
     pub(crate) root: OwnedFd,
+    /// Its generated `/etc/hosts`, for writing; `None` when nothing is ever added to it.
+    pub(crate) hosts: Option<OwnedFd>,
     /// Its mount namespace.
     pub(crate) mounts: OwnedFd,
     /// Its Landlock ruleset; kept for later launchers.

@@ -15,6 +15,7 @@ use crate::users::{Holder, Mapped};
 use rkt_isolate::blocks::{self, Block};
 use rkt_isolate::cgroup::{self, Controller, Layout, Version};
 use rkt_isolate::{idmap, landlock};
+use rkt_net::names::{Card, Names};
 use rkt_net::wire::{Site, Wires};
 use rkt_spec::network::{Driver, NetworkPlan, PortPlan, PortWay, Wired};
 use rkt_spec::plan::{AppPlan, Knob, Limit, Plan, UserSpace, weaken};
@@ -56,6 +57,8 @@ pub(crate) struct Pod {
     pub(crate) wires: Wires,
     plugins: Option<Plugins>,
     pub(crate) pasta: Option<Pasta>,
+    /// The pod's place among those on its networks.
+    pub(crate) names: Option<Names>,
     /// What became of the plan's networks.
     pub(crate) wired: Vec<Wired>,
     pub(crate) apps: Vec<App>,
@@ -151,6 +154,7 @@ impl Pod {
                 },
                 sockets: sockets(plan, app, inherited)?,
                 root: made.root,
+                hosts: made.hosts,
                 mounts: made.namespace,
                 ruleset,
                 cgroup,
@@ -193,6 +197,29 @@ impl Pod {
                 .position(|n| n.interface == w.interface)
         };
         self.wired.sort_by_key(place);
+        self.join_names(plan)
+    }
+
+    /// Tells the others on its networks what the pod is called.
+    fn join_names(&mut self, plan: &Plan) -> Result<(), Failure> {
+        let told = |w: &&Wired| plan.networks.iter().any(|n| n.names && n.name == w.name);
+        let addresses = |w: &Wired| w.addresses.iter().map(|p| p.address).collect();
+        let rooms = self.wired.iter().filter(told);
+        let networks: Vec<_> = rooms.map(|w| (&w.name, addresses(w))).collect();
+        if networks.is_empty() {
+            return Ok(());
+        }
+        let name = plan.pod_name.as_ref().map(|n| n.as_str());
+        let card = Card {
+            uuid: plan.uuid,
+            names: [Some(plan.hostname.as_str()), name]
+                .into_iter()
+                .flatten()
+                .collect(),
+            networks,
+        };
+        let hosts = plan.hosts.as_ref().map_or(&[][..], |h| &h.0);
+        self.names = Some(Names::join(Path::new(&plan.run_dir), &card, hosts)?);
         Ok(())
     }
 
@@ -229,6 +256,7 @@ impl Pod {
         while process::wait_any().is_some() {}
         self.sandbox = None;
         self.shared = None;
+        self.names = None;
         let unplugged = self.plugins.take().map_or(Ok(()), |p| p.del_all());
         let unwired = self.wires.end().map_err(Failure::from);
         let removed = match self.cgroups.take() {

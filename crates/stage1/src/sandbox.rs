@@ -116,7 +116,7 @@ impl Sandbox {
     /// Waits for the namespaces that the apps share, and maps the pod's ids. init goes on to
     /// reduce itself; [`Sandbox::wait_ready`] waits for that.
     pub(crate) fn shared(&self, host: &Host, plan: &Plan) -> Result<Namespaces, Failure> {
-        let mut brought = hear_with(&self.talk)?.into_iter();
+        let mut brought = hear(&self.talk)?.into_iter();
         let template = brought.next();
         let template = template
             .ok_or_else(|| Failure::new("make the pod's namespaces", "no template came"))?;
@@ -165,13 +165,8 @@ fn apps_in_pod(plan: &Plan) -> bool {
     plan.apps.iter().any(lives)
 }
 
-/// Waits for one outcome of a set-up child.
-pub(crate) fn hear(talk: &OwnedFd) -> Result<(), Failure> {
-    hear_with(talk).map(drop)
-}
-
 /// Waits for one outcome of a set-up child, with the descriptors it brings.
-fn hear_with(talk: &OwnedFd) -> Result<Vec<OwnedFd>, Failure> {
+pub(crate) fn hear(talk: &OwnedFd) -> Result<Vec<OwnedFd>, Failure> {
     if !wait_readable(talk, Instant::now() + MAKE_DEADLINE) {
         return Err(Failure::new(
             "set up the pod",

@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 
 mod again;
 mod denials;
+mod names;
 mod network;
 mod output;
 mod poll;
@@ -66,6 +67,7 @@ pub(crate) struct Supervisor {
     exit: Option<u8>,
     answers: Vec<Answer>,
     denials: denials::Denials,
+    neighbours: names::Neighbours,
     /// The pod's directory.
     dir: Option<OwnedFd>,
 }
@@ -76,6 +78,7 @@ enum Source {
     Signals,
     Init,
     Pasta,
+    Names,
     Main(usize),
     Launcher(usize),
     Denials(usize),
@@ -143,6 +146,7 @@ impl Supervisor {
             exit: None,
             answers: vec![],
             denials: denials::Denials::default(),
+            neighbours: names::Neighbours::default(),
             dir: inherited.pod.try_clone().ok(),
         })
     }
@@ -245,6 +249,7 @@ impl Supervisor {
         }
         self.status.change().wired.clone_from(&self.pod.wired);
         self.tell_ports();
+        self.tell_names();
         self.start_apps()
     }
 
@@ -344,6 +349,7 @@ impl Supervisor {
             }
             Source::Init => self.on_init_death(),
             Source::Pasta => self.on_pasta_death(),
+            Source::Names => self.on_names(),
             Source::Main(n) => self.on_exit(n),
             Source::Launcher(n) => self.on_launcher_death(n),
             Source::Denials(n) => {
@@ -433,6 +439,9 @@ impl Supervisor {
         let now = Instant::now();
         if self.denials.flush_at.is_some_and(|at| at <= now) {
             self.flush_denials();
+        }
+        if self.neighbours.look_at.is_some_and(|at| at <= now) {
+            self.look_for_names();
         }
         for (running, app) in self.running.iter_mut().zip(&self.pod.apps) {
             if running.kill_at.is_some_and(|at| at <= now) {

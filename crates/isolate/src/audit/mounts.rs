@@ -139,7 +139,10 @@ fn system<'a>(plan: &'a Plan, app: &'a AppPlan) -> Vec<Want<'a>> {
     let files = [
         ("/etc/hostname", true),
         ("/etc/hosts", plan.hosts.is_some()),
-        ("/etc/resolv.conf", plan.resolv_conf.is_some()),
+        (
+            "/etc/resolv.conf",
+            plan.resolv_conf.is_some() || plan.resolver.is_some(),
+        ),
     ];
     let made = files.into_iter().filter(|(_, made)| *made);
     // A link of the image may have led elsewhere, and a volume may have taken the place.

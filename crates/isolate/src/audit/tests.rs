@@ -84,7 +84,9 @@ pub(crate) fn plan() -> Plan {
         hide_siblings: true,
         hosts: None,
         keep_hosts: false,
+        grow_hosts: false,
         resolv_conf: None,
+        resolver: None,
         sysctls: vec![],
         volumes: vec![VolumePlan {
             name: rkt_spec::name::VolumeName::new("data").unwrap(),

@@ -335,6 +335,7 @@ pub(super) mod tests {
                 isolated: false,
                 hairpin: false,
                 restricted: false,
+                names: false,
                 pools: vec![],
                 routes: vec![],
                 mac: None,

@@ -19,7 +19,7 @@ use crate::resolv::Resolver;
 use json::Object;
 use rkt_spec::NetworkName;
 use rkt_spec::codec::Bytes;
-use rkt_spec::network::Driver;
+use rkt_spec::network::{Driver, MacvlanMode, NetworkPlan};
 use serde_json::Value;
 use std::path::Path;
 
@@ -85,7 +85,7 @@ pub fn read(path: &Path, bytes: &[u8]) -> Result<Network, Refusal> {
     let built = native::build(&name, &plugins, version, own)?;
     let mut plan = built.plan;
     if !built.why.is_empty() {
-        if own != Own::default() {
+        if own.walls() {
             return Err(Refusal::new(format!(
                 "`rkt` asks for what plugins cannot do, and plugins are needed: {}",
                 built.why.join("; ")
@@ -94,6 +94,7 @@ pub fn read(path: &Path, bytes: &[u8]) -> Result<Network, Refusal> {
         plan = native::plain(name, Driver::Cni);
         plan.config = Bytes(bytes.to_vec());
     }
+    plan.names = own.names.unwrap_or_else(|| meet(&plan));
     Ok(Network {
         plan,
         dns: built.dns,
@@ -101,6 +102,13 @@ pub fn read(path: &Path, bytes: &[u8]) -> Result<Network, Refusal> {
         plugins: plugins.iter().map(|p| p.kind.to_owned()).collect(),
         why: built.why,
     })
+}
+
+/// Whether pods on it reach each other, as far as rkt knows.
+fn meet(plan: &NetworkPlan) -> bool {
+    let apart = matches!(plan.macvlan, MacvlanMode::Private | MacvlanMode::Passthru);
+    let unseen = plan.driver == Driver::Macvlan && apart;
+    !plan.isolated && !unseen
 }
 
 /// One plugin of a file.
@@ -167,29 +175,40 @@ fn version<'a>(whole: &Object<'a>, form: Form) -> Result<&'a str, Refusal> {
     }
 }
 
-/// What only rkt's own drivers know: the field `rkt`.
+/// What no plugin knows: the field `rkt`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Own {
     /// The host is out of reach.
     restricted: bool,
     /// Pods are kept from each other.
     isolated: bool,
+    /// Whether pods find each other by name; `None` when they do where they reach each other.
+    names: Option<bool>,
 }
 
 impl Own {
+    /// Whether it asks for what rkt's own drivers alone do.
+    const fn walls(self) -> bool {
+        self.restricted || self.isolated
+    }
+
     fn read(whole: &Object<'_>) -> Result<Self, Refusal> {
         let Some(value) = whole.get("rkt") else {
             return Ok(Self::default());
         };
         let object = Object::of(value, "`rkt`")?;
         for (field, _) in object.fields() {
-            if !["restricted", "isolated"].contains(&field) {
+            if !["restricted", "isolated", "names"].contains(&field) {
                 return Err(fields::unknown(field, "of `rkt`"));
             }
         }
         Ok(Self {
             restricted: object.flag("restricted")?,
             isolated: object.flag("isolated")?,
+            names: match object.get("names") {
+                Some(_) => Some(object.flag("names")?),
+                None => None,
+            },
         })
     }
 }

@@ -38,6 +38,7 @@ pub(super) fn plain(name: NetworkName, driver: Driver) -> NetworkPlan {
         isolated: false,
         hairpin: false,
         restricted: false,
+        names: false,
         pools: Vec::new(),
         routes: Vec::new(),
         mac: None,
@@ -82,7 +83,7 @@ pub(super) fn build(
     }
     built.plan.restricted = own.restricted;
     built.plan.isolated |= own.isolated;
-    if built.plan.driver == Driver::Macvlan && own != Own::default() {
+    if built.plan.driver == Driver::Macvlan && own.walls() {
         return Err(Refusal::new(
             "`rkt` says of a macvlan what happens outside of this host's reach",
         ));

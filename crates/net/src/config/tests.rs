@@ -371,3 +371,28 @@ fn what_is_written_is_read_back() {
             .contains("`10.8.0.1`")
     );
 }
+
+#[test]
+fn pods_of_files_have_names_where_they_reach_each_other() {
+    let names = |driver: &str, own: &str| {
+        let text = format!(
+            r#"{{ "cniVersion": "1.0.0", "name": "n", {own} "plugins": [ {{ {driver}, "ipam": {{
+                "type": "host-local", "subnet": "10.0.0.0/24" }} }} ] }}"#
+        );
+        let path = Path::new("n.conflist");
+        read(path, text.as_bytes()).map(|network| network.plan.names)
+    };
+    let bridge = r#""type": "bridge", "isGateway": true"#;
+    let own = |words: &str| format!(r#""rkt": {{ {words} }},"#);
+    assert_eq!(names(bridge, ""), Ok(true));
+    assert_eq!(names(r#""type": "ipvlan", "master": "eth9""#, ""), Ok(true));
+    assert_eq!(names(bridge, &own(r#""isolated": true"#)), Ok(false));
+    assert_eq!(names(bridge, &own(r#""names": false"#)), Ok(false));
+    let plugins = r#""type": "ipvlan", "master": "eth9""#;
+    assert_eq!(names(plugins, &own(r#""names": false"#)), Ok(false));
+    assert!(names(bridge, &own(r#""names": "no""#)).is_err());
+    for (mode, want) in [("bridge", true), ("private", false), ("passthru", false)] {
+        let macvlan = format!(r#""type": "macvlan", "master": "eth9", "mode": "{mode}""#);
+        assert_eq!(names(&macvlan, ""), Ok(want), "{mode}");
+    }
+}

@@ -182,6 +182,7 @@ pub(crate) fn listed(row: &Listed<'_>) -> Value {
         "masquerade": plan.masquerade,
         "isolated": plan.isolated,
         "restricted": plan.restricted,
+        "names": plan.names,
         "pools": plan.pools.iter().map(pool).collect::<Vec<_>>(),
         "routes": plan.routes.iter().map(route).collect::<Vec<_>>(),
         "nameservers": network.dns.nameservers.iter().map(server).collect::<Vec<_>>(),

@@ -28,6 +28,10 @@ pub(super) fn rows(planned: &Planned) -> Vec<Row> {
         (Some(_), true) => "the image's; when it has none, localhost and the pod's name",
         (Some(_), false) => "one for the pod, not the image's",
     };
+    let hosts = match plan.grow_hosts {
+        true => format!("{hosts}; with the names of pods on its networks"),
+        false => hosts.to_owned(),
+    };
     rows.push(row("/etc/hosts", hosts, "--hosts-entry"));
     let resolver = match &plan.resolv_conf {
         None => "the image's".to_owned(),
@@ -71,6 +75,7 @@ fn told(network: &Network) -> String {
         (plan.isolated, "pods kept from each other"),
         (plan.restricted, "the host out of reach but its gateway"),
         (plan.hairpin, "hairpin"),
+        (plan.names, "pods found by name"),
     ] {
         words.extend(is.then(|| word.to_owned()));
     }

@@ -20,6 +20,7 @@ use rkt_sys::{cred, ns, signal, socket};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use std::time::Instant;
+pub(crate) use system::write_at;
 use tree::Tree;
 pub(crate) use volume::IdMaps;
 
@@ -75,6 +76,8 @@ pub(crate) struct Made {
     pub(crate) namespace: OwnedFd,
     /// The app's `/`, `O_PATH`.
     pub(crate) root: OwnedFd,
+    /// The app's generated `/etc/hosts`, for writing; `None` when nothing is ever added to it.
+    pub(crate) hosts: Option<OwnedFd>,
 }
 
 impl Making {
@@ -87,7 +90,7 @@ impl Making {
 
     /// Waits for the child and takes its namespace.
     pub(crate) fn finish(self, host: &Host, weak: u64) -> Result<Made, Failure> {
-        let made = sandbox::hear(&self.talk).and_then(|()| {
+        let made = sandbox::hear(&self.talk).and_then(|brought| {
             let namespace = host.namespace(self.pid, "mnt")?;
             let flags = OFlags::PATH | OFlags::DIRECTORY;
             let root = if weak & weaken::PIVOT != 0 {
@@ -98,7 +101,11 @@ impl Making {
             let root = host
                 .open_pid(self.pid, root, flags)
                 .doing(|| "open the app's root".into())?;
-            Ok(Made { namespace, root })
+            Ok(Made {
+                namespace,
+                root,
+                hosts: brought.into_iter().next(),
+            })
         });
         if made.is_err() {
             let _ = signal::send(self.pidfd.as_fd(), 9);
@@ -153,8 +160,12 @@ impl Maker<'_> {
             }),
             Cloned::Child => {
                 drop(ours);
-                let outcome = self.build(needs_pidns, &theirs);
-                let _ = socket::send(&theirs, &encode_outcome(&outcome), &[]);
+                let (outcome, hosts) = match self.build(needs_pidns, &theirs) {
+                    Ok(hosts) => (Ok(()), hosts),
+                    Err(failure) => (Err(failure), None),
+                };
+                let brought: Vec<BorrowedFd<'_>> = hosts.iter().map(AsFd::as_fd).collect();
+                let _ = socket::send(&theirs, &encode_outcome(&outcome), &brought);
                 // The supervisor opens our namespace, then lets us go.
                 let _ = socket::recv(&theirs, &mut [0u8]);
                 process::exit(0)
@@ -162,7 +173,7 @@ impl Maker<'_> {
         }
     }
 
-    fn build(&self, in_pidns: bool, talk: &OwnedFd) -> Result<(), Failure> {
+    fn build(&self, in_pidns: bool, talk: &OwnedFd) -> Result<Option<OwnedFd>, Failure> {
         cred::die_with_parent().doing(|| "ask to die with the supervisor".into())?;
         // In the pod's PID namespace our parent shows as 0, whoever it is; init's death ends us.
         if !in_pidns && !self.host.is_parent() {
@@ -206,13 +217,14 @@ impl Maker<'_> {
         }
         system::mount_shared(self, &tree)?;
         volume::attach_all(self, &tree, &volumes)?;
-        system::mount_files(self, &tree)?;
+        let hosts = system::mount_files(self, &tree)?;
         system::cover_asked(self, &tree)?;
         if self.app.process.make_cwd {
             tree.make_dir(&self.app.process.cwd)
                 .doing(|| format!("make the working directory `{}`", self.app.process.cwd))?;
         }
-        self.seal(&tree)
+        self.seal(&tree)?;
+        Ok(hosts)
     }
 
     /// Gives the layers the app's ids. The mounts are ours alone: nobody has seen them yet.

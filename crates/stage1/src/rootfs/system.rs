@@ -336,15 +336,17 @@ fn has_content(place: &OwnedFd) -> rustix::io::Result<bool> {
     Ok(rustix::fs::fstat(place)?.st_size > 0)
 }
 
-/// Mounts the generated files, read-only, from a file system of their own.
-pub(super) fn mount_files(maker: &Maker<'_>, tree: &Tree<'_>) -> Result<(), Failure> {
+/// Mounts the generated files, read-only, from a file system of their own. Gives the hosts file,
+/// open for writing, when lines are to be added to it: in place, since a mount shows one inode.
+pub(super) fn mount_files(maker: &Maker<'_>, tree: &Tree<'_>) -> Result<Option<OwnedFd>, Failure> {
+    let mut hosts = None;
     for (name, content) in files(maker) {
         let target = format!("/etc/{name}");
         let doing = || format!("write `{target}`");
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let file = rustix::fs::openat(tree.stage(), name, flags, Mode::from_raw_mode(0o644));
         let file = file.doing(doing)?;
-        rustix::io::write(&file, &content).doing(doing)?;
+        write_at(&file, &content, 0).doing(doing)?;
         chown(file.as_fd(), maker.uid0(), maker.uid0()).doing(doing)?;
         let source = rustix::fs::openat(
             tree.stage(),
@@ -367,6 +369,20 @@ pub(super) fn mount_files(maker: &Maker<'_>, tree: &Tree<'_>) -> Result<(), Fail
             continue;
         }
         tree.put(copy, place).doing(doing)?;
+        if name == "hosts" && maker.plan.grow_hosts {
+            hosts = Some(file);
+        }
+    }
+    Ok(hosts)
+}
+
+/// Writes all of it.
+pub(crate) fn write_at(file: &OwnedFd, bytes: &[u8], mut at: u64) -> rustix::io::Result<()> {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let n = rustix::io::pwrite(file, rest, at)?;
+        rest = rest.get(n..).unwrap_or(&[]);
+        at += n as u64;
     }
     Ok(())
 }

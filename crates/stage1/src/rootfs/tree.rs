@@ -26,11 +26,15 @@ pub(super) struct Tree<'a> {
     owner: u32,
 }
 
+/// What the generated files of an app may hold together: [`rkt_net::names::MAX_BYTES`] of other
+/// pods among them. Memory is taken by what is written alone.
+const STAGE_BYTES: &str = "1m";
+
 /// A writable tmpfs of the set-up child's own, not attached anywhere yet.
 pub(super) fn stage() -> Result<OwnedFd, Failure> {
     NewFs::open(c"tmpfs")
         .and_then(|fs| {
-            fs.set(c"size", "64k")?
+            fs.set(c"size", STAGE_BYTES)?
                 .set(c"mode", "0700")?
                 .mount(mount::PLAIN)
         })

@@ -24,6 +24,9 @@ impl Supervisor {
         if let Some(pasta) = &self.pod.pasta {
             add(Source::Pasta, pasta.pidfd.as_fd(), PollFlags::IN);
         }
+        if let Some(watch) = self.listens_for_names().and_then(|n| n.watch()) {
+            add(Source::Names, watch, PollFlags::IN);
+        }
         let full = self.plan.foreground && self.outputs.iter().any(Output::is_full);
         for (n, (running, app)) in self.running.iter().zip(&self.pod.apps).enumerate() {
             if let Some(child) = &running.child {
@@ -92,7 +95,8 @@ impl Supervisor {
             .iter()
             .flat_map(|r| [r.kill_at, r.flush_at])
             .flatten()
-            .chain(self.denials.flush_at);
+            .chain(self.denials.flush_at)
+            .chain(self.neighbours.look_at);
         let next = apps.chain(server.next_deadline()).min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
