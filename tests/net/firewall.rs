@@ -5,9 +5,11 @@
 
 use super::{PROBE, addresses, bare, host_ip};
 use rkt_tests::attack::record_held;
+use rkt_tests::eyes::{Process, all_pids};
 use rkt_tests::netns::run_in;
 use rkt_tests::talk::{self, Client, arrived, misses, reach, serve};
-use rkt_tests::{Need, Netns, Pod, Rkt};
+use rkt_tests::{Need, Netns, Pod, Rkt, wait_for};
+use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::Ordering;
 
 const NFT: &[Need] = &[Need::Tool("nft")];
@@ -319,4 +321,39 @@ fn a_pod_is_no_router_of_the_host() {
     without_tables(&rkt);
     let open = attack();
     record_held("F05.1", !walled, open);
+}
+
+/// Processes of a network namespace, but for who is there anyway.
+fn others_in(net: u64, known: &[i32]) -> Vec<Process> {
+    let is_in = |pid: &i32| {
+        let own = std::fs::metadata(format!("/proc/{pid}/ns/net"));
+        !known.contains(pid) && own.is_ok_and(|own| own.ino() == net)
+    };
+    let there = all_pids().into_iter().filter(is_in);
+    there.filter_map(Process::read).collect()
+}
+
+/// The kernel forgets rules by and by, and who closes their socket meanwhile waits.
+#[test]
+fn what_waits_for_the_kernel_after_the_end_of_a_pod_has_one_socket_and_goes() {
+    let Some(rkt) = Rkt::networked(NFT) else {
+        return;
+    };
+    let net = std::fs::metadata(rkt.net().path()).unwrap().ino();
+    let known: Vec<i32> = all_pids();
+    let mut seen = false;
+    // It is there for a tenth of a second, which a busy machine may miss.
+    for _ in 0..10 {
+        rkt.run(&["--net=default", PROBE, "--", "exit", "0"]).ok();
+        let after = others_in(net, &known);
+        seen |= !after.is_empty();
+        for eyes in &after {
+            let all = eyes.descriptors();
+            let own = |to: &&String| to.starts_with("socket:") || to.starts_with("pipe:");
+            assert!(all.len() <= 2 && all.values().all(|to| own(&to)), "{all:?}");
+        }
+        let gone = || others_in(net, &known).is_empty();
+        wait_for("what keeps the socket to go", 5, gone);
+    }
+    assert!(seen, "nobody keeps the socket: the end of a pod waits");
 }
