@@ -8,7 +8,7 @@ use crate::error::{Doing, Failure};
 use crate::host::Host;
 use crate::launcher::{Home, Launcher, Parts};
 use crate::pasta::{self, Pasta};
-use crate::plugins::Plugins;
+use crate::plugins::{self, Plugins};
 use crate::rootfs::{self, IdMaps, Maker, Making};
 use crate::sandbox::{Sandbox, Shared};
 use crate::users::{Holder, Mapped};
@@ -16,6 +16,7 @@ use rkt_isolate::blocks::{self, Block};
 use rkt_isolate::cgroup::{self, Controller, Layout, Version};
 use rkt_isolate::{idmap, landlock};
 use rkt_net::names::{Card, Names};
+use rkt_net::netlink::Socket;
 use rkt_net::wire::{Site, Wires};
 use rkt_spec::network::{Driver, NetworkPlan, PortPlan, PortWay, Wired};
 use rkt_spec::plan::{AppPlan, Knob, Limit, Plan, UserSpace, weaken};
@@ -96,6 +97,30 @@ impl Pod {
         let cgroups = self.cgroups.insert(cgroups);
         let sandbox = Sandbox::begin(host, plan, base, cgroups.init())?;
         let sandbox = &*self.sandbox.insert(sandbox);
+        // Plugins may bring name servers, which the roots show. They may also take minutes, for
+        // which no set-up child is to wait.
+        let mut early = None;
+        let mut renamed = None;
+        if plan.networks.iter().any(|n| n.driver == Driver::Cni) {
+            let made = sandbox.shared(host, plan)?;
+            let shared = &*self.shared.insert(made.shared);
+            let template = &*self.spent.insert(made.template);
+            let held = std::mem::take(&mut self.held);
+            self.wired = wire(&mut self.wires, host, plan, shared, made.wire, held)?;
+            sandbox.wait_ready()?;
+            let (rkt, pod) = (inherited.rkt.as_ref(), inherited.pod.as_fd());
+            let net = shared.net.as_ref();
+            self.plugins = net.map_or(Ok(None), |net| Plugins::of(plan, rkt, pod, net.as_fd()))?;
+            if let Some(plugins) = &self.plugins {
+                self.wired.extend(plugins.add_all()?);
+            }
+            renamed = plugins::resolv_conf(plan, &self.wired).map(|text| Plan {
+                resolv_conf: Some(text),
+                ..plan.clone()
+            });
+            early = Some((shared, template));
+        }
+        let plan = renamed.as_ref().unwrap_or(plan);
         let mut groups = Vec::new();
         let mut launchers = Vec::new();
         let mut holders = Vec::new();
@@ -112,27 +137,22 @@ impl Pod {
             users.push(holder.map(|h| h.mapped(host, &map, &map)).transpose()?);
         }
         let makings = make_roots(host, plan, sandbox, inherited, &users, &groups, &layout)?;
-        let made = sandbox.shared(host, plan)?;
-        let shared = &*self.shared.insert(made.shared);
-        let template = &*self.spent.insert(made.template);
+        let (shared, template, to_wire) = match early {
+            Some((shared, template)) => (shared, template, None),
+            None => {
+                let made = sandbox.shared(host, plan)?;
+                let shared = &*self.shared.insert(made.shared);
+                (shared, &*self.spent.insert(made.template), Some(made.wire))
+            }
+        };
         for making in &makings {
             making.share(shared, template)?;
         }
-        // While the roots are made.
-        if let (Some(netns), Some(wire)) = (&shared.net, &made.wire) {
-            let site = Site {
-                uuid: plan.uuid,
-                run_dir: Path::new(&plan.run_dir),
-                proc: host.proc.as_fd(),
-                netns: netns.as_fd(),
-                pod: wire,
-            };
-            let own = |n: &&NetworkPlan| !matches!(n.driver, Driver::Cni | Driver::Pasta);
-            let own: Vec<NetworkPlan> = plan.networks.iter().filter(own).cloned().collect();
-            if !own.is_empty() {
-                let held = std::mem::take(&mut self.held);
-                self.wired = self.wires.make(&site, &own, held)?;
-            }
+        let is_ready = to_wire.is_none();
+        if let Some(socket) = to_wire {
+            // While the roots are made.
+            let held = std::mem::take(&mut self.held);
+            self.wired = wire(&mut self.wires, host, plan, shared, socket, held)?;
         }
         let abi = rkt_sys::landlock::abi().unwrap_or(0);
         let rest = makings.into_iter().zip(users).zip(groups).zip(launchers);
@@ -163,34 +183,10 @@ impl Pod {
             hand_over(&app, &app.launcher, sandbox, shared)?;
             self.apps.push(app);
         }
-        sandbox.wait_ready()?;
-        self.join_others(host, plan, inherited)
-    }
-
-    /// Joins the networks that others make: plugins, pasta.
-    fn join_others(
-        &mut self,
-        host: &Host,
-        plan: &Plan,
-        inherited: &Inherited,
-    ) -> Result<(), Failure> {
-        let (Some(sandbox), Some(shared)) = (&self.sandbox, &self.shared) else {
-            return Ok(());
-        };
-        let Some(net) = &shared.net else {
-            return Ok(());
-        };
-        let (rkt, pod) = (inherited.rkt.as_ref(), inherited.pod.as_fd());
-        self.plugins = Plugins::of(plan, rkt, pod, net.as_fd())?;
-        if let Some(plugins) = &self.plugins {
-            self.wired.extend(plugins.add_all()?);
+        if !is_ready {
+            sandbox.wait_ready()?;
         }
-        if let Some((pasta, wired)) =
-            pasta::start(host, plan, sandbox.pid, sandbox.base, net.as_fd())?
-        {
-            self.pasta = Some(pasta);
-            self.wired.push(wired);
-        }
+        self.join_pasta(host, plan)?;
         let place = |w: &Wired| {
             plan.networks
                 .iter()
@@ -198,6 +194,23 @@ impl Pod {
         };
         self.wired.sort_by_key(place);
         self.join_names(plan)
+    }
+
+    /// Has the program of this name carry the pod's packets, when that was asked for.
+    fn join_pasta(&mut self, host: &Host, plan: &Plan) -> Result<(), Failure> {
+        let (Some(sandbox), Some(shared)) = (&self.sandbox, &self.shared) else {
+            return Ok(());
+        };
+        let Some(net) = &shared.net else {
+            return Ok(());
+        };
+        if let Some((pasta, wired)) =
+            pasta::start(host, plan, sandbox.pid, sandbox.base, net.as_fd())?
+        {
+            self.pasta = Some(pasta);
+            self.wired.push(wired);
+        }
+        Ok(())
     }
 
     /// Tells the others on its networks what the pod is called.
@@ -267,6 +280,30 @@ impl Pod {
         };
         unplugged.and(unwired).and(removed)
     }
+}
+
+/// Makes the networks that rkt's own drivers make.
+fn wire(
+    wires: &mut Wires,
+    host: &Host,
+    plan: &Plan,
+    shared: &Shared,
+    socket: Option<Socket>,
+    held: Vec<(PortPlan, Option<OwnedFd>)>,
+) -> Result<Vec<Wired>, Failure> {
+    let own = |n: &&NetworkPlan| !matches!(n.driver, Driver::Cni | Driver::Pasta);
+    let own: Vec<NetworkPlan> = plan.networks.iter().filter(own).cloned().collect();
+    let (Some(netns), Some(socket), false) = (&shared.net, &socket, own.is_empty()) else {
+        return Ok(Vec::new());
+    };
+    let site = Site {
+        uuid: plan.uuid,
+        run_dir: Path::new(&plan.run_dir),
+        proc: host.proc.as_fd(),
+        netns: netns.as_fd(),
+        pod: socket,
+    };
+    Ok(wires.make(&site, &own, held)?)
 }
 
 fn hold(host: &Host, plan: &Plan, app: &AppPlan, base: u32) -> Result<Option<Holder>, Failure> {

@@ -6,6 +6,7 @@
 use crate::error::{Doing, Failure};
 use crate::host::wait_readable;
 use rkt_net::cni::{Answer, CHILD_VERB, Command, MAX_RECORD, Request};
+use rkt_net::resolv::Resolver;
 use rkt_pod::attachment;
 use rkt_spec::codec::{Bytes, Record};
 use rkt_spec::network::{Driver, NetworkPlan, Wired};
@@ -170,6 +171,32 @@ impl Plugins {
         let _ = process::wait_pidfd(pidfd.as_fd());
         said
     }
+}
+
+/// The `/etc/resolv.conf` of a pod whose plugins brought name servers: what was given comes first,
+/// then the first network that says anything. `None` leaves it as it was planned.
+pub(crate) fn resolv_conf(plan: &Plan, wired: &[Wired]) -> Option<Bytes> {
+    let said = plan.resolver.as_ref()?;
+    let given = Resolver {
+        nameservers: said.nameservers.clone(),
+        domain: said.domain.clone(),
+        search: said.search.clone(),
+        options: said.options.clone(),
+    };
+    let count = said
+        .named_by
+        .map_or(plan.networks.len(), |n| n as usize + 1);
+    let foreign = plan.networks.iter().take(count);
+    let foreign = foreign.filter(|n| n.driver == Driver::Cni);
+    let brought = foreign.filter_map(|n| wired.iter().find(|w| w.interface == n.interface));
+    let mut brought = brought.map(|w| Resolver {
+        nameservers: w.nameservers.clone(),
+        domain: w.domain.clone(),
+        search: w.search.clone(),
+        options: w.options.clone(),
+    });
+    let first = brought.find(|resolver| !resolver.is_empty())?;
+    Some(Bytes(given.or(&first).text().into_bytes()))
 }
 
 fn accepted(answer: Answer) -> Result<Answer, Failure> {

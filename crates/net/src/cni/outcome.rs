@@ -3,12 +3,16 @@
 use super::exec::Said;
 use super::list::Version;
 use super::record::Request;
+use crate::refusal::Refusal;
+use crate::resolv;
 use rkt_spec::network::{Mac, Prefix, Wired};
 use serde_json::Value;
 use std::net::IpAddr;
 
 /// Longest text of a plugin that is shown, characters.
 const SHOWN: usize = 400;
+/// Most name servers, search domains or options of a result.
+const MAX_DNS: usize = 32;
 
 /// A plugin's own words, made one line.
 fn one_line(text: &str) -> String {
@@ -97,27 +101,29 @@ fn names(result: &Value, wired: &mut Wired) -> Result<(), String> {
     let Some(dns) = result.get("dns") else {
         return Ok(());
     };
-    for server in texts(dns, "nameservers")? {
+    let few = |key: &str| {
+        let words = texts(dns, key)?;
+        match words.len() > MAX_DNS {
+            true => Err(format!("`{key}` has more than {MAX_DNS} words")),
+            false => Ok(words),
+        }
+    };
+    // These go into a file of the pod: a word is a word.
+    let wrong = |refusal: Refusal| refusal.to_string();
+    for server in few("nameservers")? {
         let wrong = |_| format!("`{}` is no address of a name server", one_line(server));
         wired.nameservers.push(server.parse().map_err(wrong)?);
     }
-    // These go into a file of the pod: a word is a word.
-    let word = |text: &str| {
-        let plain = text.chars().all(|c| c.is_ascii_graphic());
-        let text = one_line(text);
-        plain
-            .then(|| text.clone())
-            .ok_or(format!("`{text}` cannot stand in `resolv.conf`"))
-    };
-    wired.domain = word(text(dns, "domain"))?;
-    wired.search = texts(dns, "search")?
-        .into_iter()
-        .map(word)
-        .collect::<Result<_, _>>()?;
-    wired.options = texts(dns, "options")?
-        .into_iter()
-        .map(word)
-        .collect::<Result<_, _>>()?;
+    let domain = text(dns, "domain");
+    if !domain.is_empty() {
+        wired.domain = resolv::domain(domain).map_err(wrong)?;
+    }
+    for word in few("search")? {
+        wired.search.push(resolv::domain(word).map_err(wrong)?);
+    }
+    for word in few("options")? {
+        wired.options.push(resolv::option(word).map_err(wrong)?);
+    }
     Ok(())
 }
 
