@@ -553,6 +553,18 @@ fn what_bounds_the_pod_bounds_all_its_apps() {
     ]);
     assert_eq!(pod.app("a").capabilities("CapBnd"), 1 | 1 << 5);
     assert_eq!(pod.app("b").capabilities("CapBnd"), 1 << 5);
+    let told = rkt.rkt(&["explain", &pod.uuid]).ok();
+    let flags: Vec<&str> = told
+        .lines()
+        .filter(|l| l.trim_start().starts_with("bounding capabilities"))
+        .filter_map(|l| l.split_once("  --"))
+        .map(|(_, flags)| flags)
+        .collect();
+    assert_eq!(
+        flags,
+        ["pod-caps-retain", "caps-retain, --pod-caps-retain"],
+        "{told}"
+    );
     audit_is_clean(&rkt, &pod);
     pod.kill().ok();
     rkt.rkt(&["rm", &pod.uuid]).ok();

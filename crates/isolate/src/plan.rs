@@ -71,6 +71,9 @@ pub struct WallsRequest<'a> {
     pub isolators: &'a [Isolator],
     /// Uid that the app starts as, inside.
     pub uid: u32,
+    /// The flags that decide on its capabilities, when the pod has a say in them too; `None` is the
+    /// app's own flag.
+    pub caps_flag: Option<&'static str>,
     /// Walls taken down.
     pub insecure: Insecure,
     /// Its Landlock domain.
@@ -115,6 +118,7 @@ impl<'a> WallsRequest<'a> {
         Self {
             isolators,
             uid,
+            caps_flag: None,
             insecure: Insecure::NONE,
             landlock: Landlock::Required,
             shm_bytes: None,

@@ -267,6 +267,19 @@ fn within_pod(app: &RuntimeApp, pod: Option<CapSet>) -> Result<Vec<Isolator>, Er
     Ok(list)
 }
 
+/// The flags that decide on an app's capabilities in a pod with a bound of its own.
+fn caps_flags(app: &RuntimeApp) -> &'static str {
+    let all = &app.app.isolators;
+    let has = |kind: fn(&Isolator) -> bool| all.iter().any(kind);
+    if has(|i| matches!(i, Isolator::CapabilitiesRetain { .. })) {
+        "--caps-retain, --pod-caps-retain"
+    } else if has(|i| matches!(i, Isolator::CapabilitiesRemove { .. })) {
+        "--caps-remove, --pod-caps-retain"
+    } else {
+        "--pod-caps-retain"
+    }
+}
+
 /// Reads the app's profile of system calls, if it has one.
 fn profile(
     isolators: &[Isolator],
@@ -324,7 +337,8 @@ fn app_plan(
     notes: &mut Vec<String>,
 ) -> Result<(AppPlan, Report), Error> {
     let uid = id(&app.app.user)?;
-    let isolators = within_pod(app, pod_caps(manifest)?)?;
+    let pod_caps = pod_caps(manifest)?;
+    let isolators = within_pod(app, pod_caps)?;
     let profile = profile(&isolators, facts, notes, app)?;
     let devices = devices::look_up(&isolators)?;
     let compiler = |special: &Special<'_>| filter_cache::program(&request.place.dir, special);
@@ -339,6 +353,7 @@ fn app_plan(
         net: *net,
         profile: profile.as_ref(),
         devices: &devices,
+        caps_flag: pod_caps.map(|_| caps_flags(app)),
         denials: asked.denials,
         compiler: Compiler(&compiler),
         ..WallsRequest::new(&isolators, uid)

@@ -56,6 +56,7 @@ pub(super) fn decide(
         (None, Some(set)) => (CAPABILITIES.without(set), CapSet::EMPTY, "--caps-remove"),
         (None, None) => (CAPABILITIES, CapSet::EMPTY, "--caps-retain"),
     };
+    let flag = request.caps_flag.unwrap_or(flag);
     let open = request.insecure.has(Insecure::CAPABILITIES);
     if !open {
         inert(request, space, explicit, report)?;
