@@ -191,3 +191,33 @@ fn one_that_is_interrupted_leaves_no_pod() {
     rkt_tests::wait_for("the end of its pod", 20, || rkt.pod_dirs().is_empty());
     nothing_is_left(&rkt);
 }
+
+/// Killed without a chance to say a word: the pod is tied to it all the same.
+#[test]
+fn one_that_is_killed_takes_its_pod_along_and_gc_the_rest() {
+    let Some(rkt) = Rkt::needs(&[Need::Landlock]) else {
+        return;
+    };
+    let mut command = rkt.command(&["selftest"]);
+    let quiet = command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = quiet.spawn().unwrap();
+    rkt_tests::wait_for("the pod of the self-test", 60, || {
+        rkt.pod_dirs().iter().any(|d| d.join("apps").exists())
+    });
+    let names = std::fs::read_dir(rkt.run_dir()).unwrap().flatten();
+    let scene = names
+        .map(|e| e.file_name().into_string().unwrap())
+        .find(|n| n.contains("selftest"))
+        .unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    rkt_tests::wait_for("the end of its pod", 20, || rkt.pod_dirs().is_empty());
+    rkt_tests::wait_for("the end of its processes", 20, || {
+        rkt.processes().is_empty()
+    });
+    rkt.gc().ok();
+    nothing_is_left(&rkt);
+    for (root, _) in host::cgroup_roots() {
+        assert!(!root.join(&scene).exists(), "{}", root.display());
+    }
+}

@@ -28,6 +28,8 @@ pub(crate) struct HandOver<'a> {
     pub(crate) scope: Option<SystemdScope>,
     /// `NOTIFY_SOCKET` of the caller.
     pub(crate) notify_socket: Option<&'a OsStr>,
+    /// Whether a detached supervisor is to stop its pod when its starter ends.
+    pub(crate) owned: bool,
 }
 
 impl HandOver<'_> {
@@ -43,6 +45,7 @@ impl HandOver<'_> {
     /// When it cannot be started.
     pub(crate) fn detach(mut self) -> Result<Ready, Error> {
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).doing(|| "make a pipe".to_owned())?;
+        self.plan.owner = self.owned.then(std::process::id);
         match clone3(0, None).doing(|| "fork the supervisor".to_owned())? {
             Cloned::Child => {
                 drop(reader);
@@ -78,6 +81,7 @@ impl HandOver<'_> {
             descriptors,
             scope: self.scope,
             notify_socket: self.notify_socket,
+            owned: self.owned,
         }
     }
 

@@ -111,6 +111,7 @@ pub fn launch(
         descriptors,
         scope,
         notify_socket: launcher.notify_socket,
+        owned: request.owned,
     };
     let outcome = if request.detach {
         over.detach()

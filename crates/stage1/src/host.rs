@@ -82,6 +82,26 @@ impl Host {
     }
 }
 
+/// Asks for SIGTERM, which stops the pod, when the process that started the supervisor ends. Not
+/// before the pod is made: who takes another effective user meanwhile forgets it (`prctl(2)`).
+///
+/// # Errors
+/// When that process has ended already.
+pub(crate) fn stop_with(owner: Option<u32>) -> Result<(), Failure> {
+    let Some(owner) = owner else {
+        return Ok(());
+    };
+    let doing = || "tie the pod to its starter".to_owned();
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))
+        .doing(doing)?;
+    let parent = rustix::process::getppid().map(|p| p.as_raw_nonzero().get());
+    if parent.and_then(|p| u32::try_from(p).ok()) == Some(owner) {
+        Ok(())
+    } else {
+        Err(Failure::new(doing(), "it has ended"))
+    }
+}
+
 /// Opens a path below `dir` as if `dir` were `/`, never through a magic link.
 pub(crate) fn open_in(
     dir: BorrowedFd<'_>,

@@ -3,7 +3,7 @@
 use crate::app::App;
 use crate::control::Server;
 use crate::error::{Doing, EXIT_RKT, Failure};
-use crate::host::Host;
+use crate::host::{Host, stop_with};
 use crate::last_words;
 use crate::launcher::{Child, What};
 use crate::make::{Inherited, Pod};
@@ -164,6 +164,7 @@ impl Supervisor {
             .and_then(|signals| {
                 let server = Server::new(inherited.pod.as_fd())?;
                 self.start(inherited)?;
+                stop_with(self.plan.owner)?;
                 Ok((signals, server))
             });
         match started {

@@ -30,16 +30,27 @@ impl Canary {
         is(Path::new(FREEZER), MAGIC_V1)
     }
 
+    /// The hierarchies that can freeze.
+    fn roots() -> impl Iterator<Item = PathBuf> {
+        Self::has_v1()
+            .then(|| PathBuf::from(FREEZER))
+            .into_iter()
+            .chain(Layout::detect().v2)
+    }
+
+    /// Removes the cgroups of one that ended with its maker. Where something lives they stay.
+    pub fn sweep(cgroup: &str) {
+        for root in Self::roots() {
+            let _ = std::fs::remove_dir(root.join(cgroup));
+        }
+    }
+
     /// Makes it. Needs root, and must be called by a process of one thread.
     ///
     /// # Errors
     /// When the directories cannot be made.
     pub fn start(cgroup: String) -> Result<Self, Error> {
-        let roots: Vec<PathBuf> = Self::has_v1()
-            .then(|| PathBuf::from(FREEZER))
-            .into_iter()
-            .chain(Layout::detect().v2)
-            .collect();
+        let roots: Vec<PathBuf> = Self::roots().collect();
         let (pid, pidfd) = process::fork_with(0, || {
             let _ = cred::die_with_parent();
             let _ = fd::close_all_but(0, &mut []);

@@ -51,6 +51,7 @@ pub(super) fn run(words: Vec<OsString>) -> Result<u8, Failure> {
     }
     each(&pods, |pod| expire(&asked, pod))?;
     each(&pods, |pod| collect(&asked, pod))?;
+    super::selftest::sweep(&asked.globals);
     rkt_net::wire::sweep(&asked.globals.run_dir)?;
     Ok(0)
 }

@@ -77,6 +77,7 @@ pub(super) fn run(words: Vec<OsString>) -> Result<u8, Failure> {
         Some(word) => Some(worn(&asked.globals, word)?),
         None => None,
     };
+    sweep(&asked.globals);
     let uuid = rkt_stage0::prepare::new_uuid()?;
     let scene = Scene::make(&asked.globals.run_dir, uuid)?;
     let mut request = request(&asked.globals, &scene, worn.as_ref())?;
@@ -94,6 +95,11 @@ pub(super) fn run(words: Vec<OsString>) -> Result<u8, Failure> {
         format => super::json(&view::value(&report), format)?,
     });
     Ok(if report.is_broken() { BROKEN } else { 0 })
+}
+
+/// Removes what self-tests left that were killed; their pods end by themselves.
+pub(super) fn sweep(globals: &Globals) {
+    scene::sweep(&globals.run_dir);
 }
 
 #[cfg(feature = "weaken")]
@@ -169,6 +175,7 @@ fn request(globals: &Globals, scene: &Scene, worn: Option<&Worn>) -> Result<RunR
         gid: 0,
         // Its files are open to everybody: modes are not what is tested.
         owner: VolumeOwner::Host,
+        size: None,
     });
     request.mounts.push(Mount {
         volume,
@@ -182,6 +189,7 @@ fn request(globals: &Globals, scene: &Scene, worn: Option<&Worn>) -> Result<RunR
         NetRequest::None
     });
     request.detach = true;
+    request.owned = true;
     request.remove = true;
     request.quiet = true;
     Ok(request)

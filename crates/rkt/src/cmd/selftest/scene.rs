@@ -3,9 +3,11 @@
 use crate::failure::Failure;
 use rkt_isolate::cgroup::Canary;
 use rkt_spec::{AppName, Uuid};
+use rustix::fs::{FlockOperation, Mode, OFlags};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -28,7 +30,33 @@ pub(super) struct Scene {
     dir: PathBuf,
     uuid: Uuid,
     canary: Canary,
+    /// Locked: [`sweep`] leaves what is in use alone.
+    _lock: OwnedFd,
     settings: BTreeMap<&'static str, String>,
+}
+
+/// Begins the names of a scene's directory and of its canary's cgroups.
+const NAME: &str = "rkt-selftest-";
+
+fn lock(dir: &Path) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = rustix::fs::open(dir, flags, Mode::empty())?;
+    rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive)?;
+    Ok(fd)
+}
+
+/// Removes scenes whose makers are gone. What cannot be removed is tried again next time.
+pub(super) fn sweep(run_dir: &Path) {
+    for entry in fs::read_dir(run_dir).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let Some(name) = name.to_str().filter(|n| n.starts_with(NAME)) else {
+            continue;
+        };
+        if let Ok(_lock) = lock(&entry.path()) {
+            Canary::sweep(name);
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 fn settings() -> BTreeMap<&'static str, String> {
@@ -40,7 +68,7 @@ fn settings() -> BTreeMap<&'static str, String> {
 
 impl Scene {
     pub(super) fn make(run_dir: &Path, uuid: Uuid) -> Result<Self, Failure> {
-        let dir = run_dir.join(format!("selftest-{uuid}"));
+        let dir = run_dir.join(format!("{NAME}{uuid}"));
         let failed = |e: io::Error| {
             Failure::usage(format!("make the directory `{}`", dir.display())).because(e.to_string())
         };
@@ -50,8 +78,10 @@ impl Scene {
             .mode(0o700)
             .create(&dir)
             .map_err(failed)?;
+        let lock = lock(&dir).map_err(|e| failed(e.into()))?;
         let scene = Self {
-            canary: Canary::start(format!("rkt-selftest-{uuid}"))?,
+            canary: Canary::start(format!("{NAME}{uuid}"))?,
+            _lock: lock,
             dir: dir.clone(),
             uuid,
             settings: settings(),
