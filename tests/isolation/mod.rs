@@ -3,6 +3,7 @@
 mod attacks;
 mod audit;
 mod enter;
+mod filling;
 mod inventory;
 mod isolators;
 mod issue576;

@@ -29,7 +29,7 @@ fn red(pod: &Pod<'_>, words: &[&str]) -> Done {
 
 /// The number of a line `made N: why`, and why.
 #[track_caller]
-fn made(done: &Done) -> (u64, String) {
+pub(super) fn made(done: &Done) -> (u64, String) {
     let parse = || {
         let (number, why) = done.out.trim().split_once(' ')?.1.split_once(": ")?;
         Some((number.parse().ok()?, why.to_owned()))

@@ -34,7 +34,7 @@ rkt-probe fork-bomb N | eat-memory BYTES | orphans N | write-output BYTES | prin
 rkt-probe swap A B | cat FILE | list DIR | write FILE TEXT | victim SOCKET [FILE]
 rkt-probe serve-fd SOCKET PATH | recv-fd SOCKET NAME | hold-up SECONDS | zombies N
 rkt-probe hoard inotify|epoll|eventfd|pty|pipe|socket|queue N [stay]
-rkt-probe signal-all N | fill FILE BYTES | litter DIR N
+rkt-probe signal-all N | fill FILE BYTES | litter DIR N | plant FILE
 ";
 
 /// Exit status for words that are not understood.
@@ -140,6 +140,7 @@ fn role(words: &[&str]) -> Option<play::Played> {
         ["list", path] => play::list(path),
         ["swap", a, b] => play::swap(a, b),
         ["write", path, text] => play::write(path, text),
+        ["plant", path] => play::plant(path),
         ["victim", socket] => play::victim(socket, None),
         ["victim", socket, counter] => play::victim(socket, Some(counter)),
         ["serve-fd", socket, path] => play::serve_fd(socket, path),

@@ -62,6 +62,9 @@ pub struct RuntimeApp {
     /// Whether `/` is read-only; volumes stay as they are.
     #[serde(default, rename = "readOnlyRootFS")]
     pub read_only_root_fs: bool,
+    /// Bytes that the app may write to `/` at most; they are kept in memory then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_size: Option<u64>,
     /// Volumes by path.
     #[serde(default)]
     pub mounts: Vec<Mount>,
@@ -215,6 +218,9 @@ pub struct Volume {
     /// Whose files a host volume's are, as the app sees them.
     #[serde(default)]
     pub owner: VolumeOwner,
+    /// Bytes that an empty volume holds at most; it is kept in memory then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
 }
 
 fn yes() -> bool {

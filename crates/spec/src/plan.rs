@@ -74,6 +74,9 @@ crate::record! {
         /// Descriptor (inherited) to which one [`Ready`] record is written when every app runs
         /// or the start has failed; `None` in the foreground.
         pub ready_fd: Option<i32>,
+        /// Process with whose end the pod is stopped: it started the supervisor from the
+        /// thread that stays; `None` for a pod of its own.
+        pub owner: Option<u32>,
         /// Whether the apps' output is also copied to the supervisor's own stdout and stderr.
         pub foreground: bool,
         /// Whether the pod's directory goes when the pod ends.
@@ -157,6 +160,8 @@ crate::record! {
         pub layers: Vec<i32>,
         /// Whether `/` is read-only.
         pub read_only: bool,
+        /// Bytes that the app may write to `/`, kept in memory; 0 is on disk without a bound.
+        pub root_bytes: u64,
         /// What to execute.
         pub process: Process,
         /// stdin, stdout and stderr.
@@ -244,6 +249,8 @@ crate::record! {
         pub uid: u32,
         /// Group of a new volume's top directory, as the apps see it.
         pub gid: u32,
+        /// Bytes that an empty volume holds, in memory; 0 is one on disk without a bound.
+        pub bytes: u64,
     }
 }
 

@@ -240,6 +240,9 @@ fn volume_row(volume: &VolumePlan) -> Row {
         ),
         VolumeKind::Image => "new, over the image's own files".to_owned(),
     };
+    if volume.bytes > 0 {
+        is.push_str(&format!(", {} bytes in memory", volume.bytes));
+    }
     if volume.kind == VolumeKind::Host {
         is.push_str(match volume.owner {
             Owner::App => ", its owner appears as the app's user",
@@ -287,15 +290,18 @@ fn app_rows(plan: &Plan, app: &AppPlan, layers: usize, report: &Report) -> Vec<R
         let (name, value) = text.split_once('=').unwrap_or((&text, ""));
         row(&format!("env {name}"), value, "--environment")
     }));
-    rows.push(row(
-        "/",
-        if app.read_only {
-            "the image, read-only"
-        } else {
-            "the image; what is written goes with the pod"
-        },
-        "--readonly-rootfs",
-    ));
+    let (root, flags) = match (app.read_only, app.root_bytes) {
+        (true, _) => ("the image, read-only".to_owned(), "--readonly-rootfs"),
+        (false, 0) => (
+            "the image; what is written goes with the pod".to_owned(),
+            "--readonly-rootfs, --root-size",
+        ),
+        (false, bytes) => (
+            format!("the image; {bytes} bytes can be written, in memory"),
+            "--root-size",
+        ),
+    };
+    rows.push(row("/", root, flags));
     for mount in &app.mounts {
         let volume = usize::try_from(mount.volume)
             .ok()

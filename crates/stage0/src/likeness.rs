@@ -50,6 +50,7 @@ fn dress(own: &mut AppPlan, app: &AppPlan, before: u32) {
         own.slot = 0;
     }
     own.read_only = app.read_only;
+    own.root_bytes = app.root_bytes;
     own.stdio = Stdio::Log;
     own.process = Process {
         argv: std::mem::take(&mut own.process.argv),

@@ -184,6 +184,7 @@ fn runtime_app(
             stop_timeout_ms: app.stop_timeout_ms.unwrap_or(STOP_TIMEOUT_MS),
         },
         read_only_root_fs: app.read_only,
+        root_size: app.root_bytes,
         mounts,
         annotations: annotations(app, image),
     })
@@ -491,6 +492,7 @@ mod tests {
             uid: 0,
             gid: 0,
             owner: Default::default(),
+            size: None,
         }];
         let pod = manifest(&r, &[image.clone(), image], Uuid::from_random([1; 16])).unwrap();
         let names: Vec<_> = pod.volumes.iter().map(|v| v.name.as_str()).collect();

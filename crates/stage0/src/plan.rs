@@ -163,6 +163,7 @@ pub fn build(
         plugin_directories: plugin_directories(request)?,
         lock_fd: -1,
         ready_fd: None,
+        owner: None,
         foreground: !request.detach,
         remove: request.remove,
         debug: request.debug,
@@ -376,6 +377,7 @@ fn app_plan(
         },
         layers: Vec::new(),
         read_only: app.read_only_root_fs,
+        root_bytes: app.root_size.unwrap_or(0),
         process: Process {
             argv: app.app.exec.iter().map(|w| bytes(w)).collect(),
             env: app
@@ -456,6 +458,7 @@ fn one_volume(volume: &Volume, source: Option<&Source>) -> VolumePlan {
         mode: volume.mode.unwrap_or(VOLUME_MODE),
         uid: volume.uid,
         gid: volume.gid,
+        bytes: volume.size.unwrap_or(0),
     }
 }
 

@@ -36,6 +36,8 @@ pub struct RunRequest {
     pub stdin: Stdin,
     /// Whether `rkt run` returns as soon as every app runs.
     pub detach: bool,
+    /// Whether a detached pod is stopped when the thread that started it ends, however it ends.
+    pub owned: bool,
     /// Whether the pod's directory goes when the pod ends.
     pub remove: bool,
     /// `--set-env`, in order; a value of `None` is taken from `caller_env`.
@@ -91,6 +93,7 @@ impl RunRequest {
             configs: Vec::new(),
             stdin: Stdin::Null,
             detach: false,
+            owned: false,
             remove: false,
             set_env: Vec::new(),
             env_files: Vec::new(),
@@ -162,6 +165,8 @@ pub struct AppRequest {
     pub environment: Vec<(String, String)>,
     /// Whether `/` is read-only.
     pub read_only: bool,
+    /// `--root-size`: what the app may write to `/`, bytes; `None` is no bound.
+    pub root_bytes: Option<u64>,
     /// Mounts of this app.
     pub mounts: Vec<Mount>,
     /// Isolators, at most one of a kind, limits of processes and devices apart.

@@ -222,6 +222,7 @@ mod tests {
             uid: 0,
             gid: 0,
             owner: VolumeOwner::Host,
+            size: None,
         }
     }
 

@@ -193,6 +193,7 @@ fn implicit(
         uid: 0,
         gid: 0,
         owner: VolumeOwner::App,
+        size: None,
     });
     Ok(name)
 }
@@ -231,6 +232,7 @@ mod tests {
             uid: 0,
             gid: 0,
             owner: VolumeOwner::App,
+            size: None,
         }
     }
 

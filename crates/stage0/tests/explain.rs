@@ -150,6 +150,7 @@ fn one_app_with_walls_taken_down_on_a_poor_host() {
         uid: 0,
         gid: 0,
         owner: Default::default(),
+        size: None,
     }];
     request.net = Some("host".parse().unwrap());
     request.stdin = Stdin::Auto;

@@ -10,7 +10,9 @@ use crate::users;
 use rkt_isolate::defaults::OOM_SCORE_ADJ_INIT;
 use rkt_isolate::idmap;
 use rkt_net::netlink::Socket;
-use rkt_spec::plan::{AppPlan, INIT_ID, Net, Plan, SLOT_IDS, Setting, UserSpace, weaken};
+use rkt_spec::plan::{
+    AppPlan, INIT_ID, Net, Plan, SLOT_IDS, Setting, UserSpace, VolumeKind, VolumePlan, weaken,
+};
 use rkt_sys::mount::{self, NewFs, attr};
 use rkt_sys::netlink::Family;
 use rkt_sys::process::{self, CStrings, Cloned, flags};
@@ -23,6 +25,14 @@ use std::time::Instant;
 pub(crate) const STAGE: &str = "t";
 /// Name of the pod's shared memory in init's root.
 pub(crate) const SHM: &str = "s";
+/// Bytes of a file system in memory for each file that it may have.
+const BYTES_PER_FILE: u64 = 4096;
+const PLACE: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+/// Name in init's root of the volume with this number, when it is kept in memory.
+pub(crate) fn volume_place(n: usize) -> String {
+    format!("v{n}")
+}
 
 /// The pod's PID 1, running or on its way.
 #[derive(Debug)]
@@ -284,7 +294,8 @@ impl InitChild<'_> {
     fn make_template(&self) -> Result<OwnedFd, Failure> {
         let doing = || "make the template of the apps' mounts".to_owned();
         mount::make_all_private().doing(doing)?;
-        let root = enter_new_root("3").doing(doing)?;
+        let bounded = bounded(self.plan);
+        let root = enter_new_root(bounded.len() + 3).doing(doing)?;
         for name in [STAGE, SHM] {
             rustix::fs::mkdirat(CWD, name, Mode::from_raw_mode(0o555)).doing(doing)?;
         }
@@ -302,6 +313,20 @@ impl InitChild<'_> {
             })
             .doing(|| "make the pod's shared memory".into())?;
         mount::attach_at(&shm, c"/s").doing(doing)?;
+        for (n, volume) in bounded {
+            let doing = || format!("make volume `{}`", volume.name);
+            let fs = tmpfs(volume.bytes).doing(doing)?;
+            // Ids are the apps' own numbers: each sees them through an idmapped mount of its own.
+            fs.set(c"mode", &format!("{:o}", volume.mode & 0o7777))
+                .and_then(|fs| fs.set(c"uid", &volume.uid.to_string()))
+                .and_then(|fs| fs.set(c"gid", &volume.gid.to_string()))
+                .doing(doing)?;
+            let name = volume_place(n);
+            rustix::fs::mkdirat(CWD, &*name, Mode::from_raw_mode(0o555)).doing(doing)?;
+            let place = rustix::fs::openat(CWD, &*name, PLACE, Mode::empty()).doing(doing)?;
+            let made = fs.mount(mount::Attr::MOUNT_ATTR_NOSUID | mount::Attr::MOUNT_ATTR_NODEV);
+            mount::attach(made.doing(doing)?, place).doing(doing)?;
+        }
         read_only(&root).doing(doing)?;
         // `self` of the host's procfs is this process, whatever namespaces it is in.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
@@ -312,7 +337,7 @@ impl InitChild<'_> {
     fn empty_root(&self) -> Result<(), Failure> {
         let doing = || "give the pod's PID 1 an empty root".to_owned();
         ns::unshare(ns::kind::MOUNT).doing(doing)?;
-        let root = enter_new_root("1").doing(doing)?;
+        let root = enter_new_root(1).doing(doing)?;
         read_only(&root).doing(doing)
     }
 
@@ -341,11 +366,27 @@ impl InitChild<'_> {
     }
 }
 
+/// Volumes of the plan that are kept in memory, with their numbers.
+fn bounded(plan: &Plan) -> Vec<(usize, &VolumePlan)> {
+    let all = plan.volumes.iter().enumerate();
+    all.filter(|(_, v)| v.kind == VolumeKind::Empty && v.bytes > 0)
+        .collect()
+}
+
+/// A file system in memory for so many bytes, and for a file for every 4 KiB of them: files without
+/// content take memory too.
+pub(crate) fn tmpfs(bytes: u64) -> std::io::Result<NewFs> {
+    let fs = NewFs::open(c"tmpfs")?;
+    fs.set(c"size", &bytes.to_string())?
+        .set(c"nr_inodes", &(bytes / BYTES_PER_FILE).to_string())?;
+    Ok(fs)
+}
+
 /// Makes a new tmpfs with room for so many inodes the root, and forgets all else.
-fn enter_new_root(inodes: &str) -> std::io::Result<OwnedFd> {
+fn enter_new_root(inodes: usize) -> std::io::Result<OwnedFd> {
     let fs = NewFs::open(c"tmpfs")?;
     fs.set(c"size", "4k")?
-        .set(c"nr_inodes", inodes)?
+        .set(c"nr_inodes", &inodes.to_string())?
         .set(c"mode", "0555")?;
     let root = fs.mount(mount::Attr::MOUNT_ATTR_NOSUID | mount::Attr::MOUNT_ATTR_NODEV)?;
     mount::attach_at(&root, c"/")?;

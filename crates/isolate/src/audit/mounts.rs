@@ -177,6 +177,7 @@ fn volumes<'a>(plan: &'a Plan, app: &'a AppPlan, facts: &Facts) -> Vec<Want<'a>>
         }
         let kinds: &[&str] = match volume.kind {
             VolumeKind::Image => &["overlay"],
+            VolumeKind::Empty if volume.bytes > 0 => &["tmpfs"],
             _ => &[],
         };
         Some(Want {

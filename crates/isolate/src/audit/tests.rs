@@ -22,6 +22,7 @@ pub(crate) fn plan() -> Plan {
         slot,
         layers: vec![],
         read_only: true,
+        root_bytes: 0,
         process: Process {
             argv: vec![],
             env: vec![],
@@ -100,6 +101,7 @@ pub(crate) fn plan() -> Plan {
             mode: 0o755,
             uid: 0,
             gid: 0,
+            bytes: 0,
         }],
         apps: vec![app("red", 1, 0), app("blue", 2, 1000)],
         limits: vec![],
@@ -107,6 +109,7 @@ pub(crate) fn plan() -> Plan {
         plugin_directories: vec![],
         lock_fd: 3,
         ready_fd: None,
+        owner: None,
         foreground: false,
         remove: false,
         debug: false,

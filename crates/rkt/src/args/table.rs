@@ -225,7 +225,8 @@ pub(crate) const FLAGS: &[Flag] = &[
             Ok(())
         }),
         help: "NAME,kind=host,source=/path[,readOnly=true][,recursive=false][,owner=app|host|host-root],\n\
-               NAME,kind=empty[,mode=0755][,uid=0][,gid=0], or /src:/dst[:ro]",
+               NAME,kind=empty[,size=64Mi][,mode=0755][,uid=0][,gid=0], or /src:/dst[:ro];\n\
+               with a size it lies in memory and holds no more, without it on disk",
     },
     Flag {
         name: "mount",
@@ -362,6 +363,10 @@ pub(crate) const FLAGS: &[Flag] = &[
         Ok(())
     })
     .also(&["read-only"]),
+    app("root-size", Text("SIZE"), "limit of what the app writes to `/`, which is kept in memory then (default: on disk,\nwithout a limit)", |a, v| {
+        a.root_bytes = Some(volume::size(v).map_err(text)?);
+        Ok(())
+    }),
     app("memory", Text("SIZE"), "limit of memory, such as 64Mi", |a, v| {
         let bytes = quantity::bytes(v).map_err(text)?;
         if bytes < 4096 {
@@ -558,7 +563,7 @@ pub(crate) const FLAGS: &[Flag] = &[
     no("pod-manifest", Text("FILE"), "pod manifests are not read yet; name the images on the command line"),
     no("private-users", Switch, "every app has a user namespace of its own; there is nothing to switch on"),
     no("init", Switch, "every pod has an init already"),
-    no("tmpfs", Text("PATH"), "use --volume=NAME,kind=empty --mount=volume=NAME,target=PATH"),
+    no("tmpfs", Text("PATH"), "use --volume=NAME,kind=empty,size=64Mi --mount=volume=NAME,target=PATH"),
     no("mds-register", Switch, "there is no metadata service yet"),
     no("stage1-name", Text("NAME"), "stage1 is part of rkt; there are no stage1 images any more")
         .also(&["stage1-url", "stage1-path", "stage1-hash", "stage1-from-dir"]),

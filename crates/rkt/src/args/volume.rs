@@ -4,6 +4,9 @@ use rkt_spec::manifest::{Mount, Volume, VolumeKind, VolumeOwner};
 use rkt_spec::name::sanitise;
 use rkt_spec::{Error, VolumeName};
 
+/// The smallest volume in memory, bytes.
+const LEAST_SIZE: u64 = 64 << 10;
+
 /// What a `-v` or `--volume` text asks for.
 pub(crate) struct Asked {
     /// The volume.
@@ -62,6 +65,7 @@ pub(crate) fn volume(text: &str, taken: usize) -> Result<Asked, Error> {
             }
             "uid" => volume.uid = id(text, key, value)?,
             "gid" => volume.gid = id(text, key, value)?,
+            "size" => volume.size = Some(size(value)?),
             // What other engines call the same.
             "owner" | "idmap" => {
                 volume.owner = match value {
@@ -82,7 +86,7 @@ pub(crate) fn volume(text: &str, taken: usize) -> Result<Asked, Error> {
                     "volume",
                     text,
                     format!(
-                        "`{key}` is none of kind, source, readOnly, recursive, mode, uid, gid, owner"
+                        "`{key}` is none of kind, source, readOnly, recursive, mode, uid, gid, owner, size"
                     ),
                 ));
             }
@@ -104,11 +108,28 @@ pub(crate) fn volume(text: &str, taken: usize) -> Result<Asked, Error> {
             text,
             "`mode` is for `kind=empty`; a host source keeps its own",
         )),
+        (VolumeKind::Host, _) if volume.size.is_some() => Err(Error::new(
+            "volume",
+            text,
+            "`size` is for `kind=empty`; the file system of a host source has its own bounds",
+        )),
         _ => Ok(Asked {
             volume,
             mount: None,
         }),
     }
+}
+
+/// Reads a bound on bytes that are kept in memory.
+///
+/// # Errors
+/// Below 64 KiB, in which no directory tree has room: 0 would be no bound at all.
+pub(crate) fn size(text: &str) -> Result<u64, Error> {
+    let bytes = rkt_spec::quantity::bytes(text)?;
+    if bytes < LEAST_SIZE {
+        return Err(Error::new("size", text, "needs at least 64Ki"));
+    }
+    Ok(bytes)
 }
 
 /// Reads `volume=NAME,target=/path[,readOnly=true]`.
@@ -166,6 +187,7 @@ pub(crate) fn new(name: VolumeName, kind: VolumeKind) -> Volume {
         uid: 0,
         gid: 0,
         owner: VolumeOwner::App,
+        size: None,
     }
 }
 
@@ -275,6 +297,12 @@ mod tests {
             (v.volume.mode, v.volume.uid, v.volume.gid),
             (Some(0o700), 5, 6)
         );
+        assert_eq!(v.volume.size, None);
+        let v = volume("scratch,kind=tmpfs,size=64Mi", 0).unwrap();
+        assert_eq!(
+            (v.volume.kind, v.volume.size),
+            (VolumeKind::Empty, Some(64 << 20))
+        );
         let v = volume("/srv/Web Data:/data:ro", 3).unwrap();
         assert_eq!(v.volume.name.as_str(), "web-data-3");
         assert!(v.volume.read_only);
@@ -293,6 +321,12 @@ mod tests {
             ("data,kind=empty,kind=host", "twice"),
             ("data,kind=empty,uid=65536", "0 to 65535"),
             ("data,kind=empty,mode=9", "octal"),
+            ("data,kind=empty,size=0", "at least 64Ki"),
+            ("data,kind=empty,size=lots", "needs a number"),
+            (
+                "data,kind=host,source=/x,size=1Mi",
+                "`size` is for `kind=empty`",
+            ),
             ("pgdata:/var/lib/pg", "named volumes"),
             ("/a:/b:wild", "`wild` is none of"),
             ("/a", "needs `/src:/dst"),

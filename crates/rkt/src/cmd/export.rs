@@ -73,6 +73,14 @@ pub(super) fn run(words: Vec<OsString>) -> Result<u8, Failure> {
         return Err(Failure::usage(format!("pod `{uuid}` has no manifest")));
     };
     let app = choose(&manifest, asked.app.as_deref())?;
+    if app.root_size.is_some() {
+        let told = format!("app `{}` kept what it wrote in memory", app.name);
+        return Err(Failure::usage(told)
+            .because("it went when the pod ended")
+            .hint(
+                "start the pod without --root-size, or copy files out with `rkt cp` while it runs",
+            ));
+    }
     let (about, notes) = about(app)?;
     for note in notes {
         super::note(&format!("export: {note}"));

@@ -129,7 +129,9 @@ pub(crate) fn make_directories(
 ) -> Result<(), Failure> {
     let doing = || format!("make the directories of app `{}`", app.name);
     let dir = tree::make_dirs(pod, &["apps", app.name.as_str()], 0o700).doing(doing)?;
-    overlay::upper_dirs(dir.as_fd()).doing(doing)?;
+    if app.root_bytes == 0 {
+        overlay::upper_dirs(dir.as_fd()).doing(doing)?;
+    }
     volume::make_empty(pod, plan, app).doing(doing)
 }
 
@@ -181,7 +183,10 @@ impl Maker<'_> {
         }
         // Names made here are the app's business: no mask of the operator's shell.
         rustix::process::umask(Mode::empty());
-        let upper = overlay::Upper::open(self.pod, &["apps", self.app.name.as_str()])?;
+        let upper = match self.app.root_bytes {
+            0 => overlay::Upper::open(self.pod, &["apps", self.app.name.as_str()])?,
+            bytes => overlay::Upper::in_memory(bytes)?,
+        };
         self.shift_layers()?;
         let volumes = volume::open_all(self)?;
         let stage = tree::stage()?;

@@ -2,6 +2,7 @@
 
 use super::tree::{chown, make_dirs, stage_dir};
 use crate::error::{Doing, Failure};
+use crate::sandbox;
 use rkt_sys::mount::{self, NewFs};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Mode, OFlags};
@@ -32,6 +33,22 @@ impl Upper {
         let tree = mount::clone_tree(&dir, false).doing(doing)?;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let open = |name| rustix::fs::openat(&tree, name, flags, Mode::empty()).doing(doing);
+        let (upper, work) = (open("upper")?, open("work")?);
+        Ok(Self { tree, upper, work })
+    }
+}
+
+impl Upper {
+    /// Makes both in memory, with room for so many bytes.
+    pub(super) fn in_memory(bytes: u64) -> Result<Self, Failure> {
+        let doing = || format!("make an upper directory of {bytes} bytes");
+        let fs = sandbox::tmpfs(bytes).doing(doing)?;
+        let tree = fs
+            .set(c"mode", "0700")
+            .and_then(|fs| fs.mount(mount::PLAIN))
+            .doing(doing)?;
+        upper_dirs(tree.as_fd()).doing(doing)?;
+        let open = |name| super::open_dir(tree.as_fd(), &[name]).doing(doing);
         let (upper, work) = (open("upper")?, open("work")?);
         Ok(Self { tree, upper, work })
     }

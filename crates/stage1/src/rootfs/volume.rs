@@ -4,12 +4,13 @@ use super::overlay::{self, Upper};
 use super::tree::{self, Kind, Tree};
 use super::{Maker, open_dir};
 use crate::error::{Doing, Failure};
+use crate::sandbox;
 use crate::users::Holder;
 use rkt_isolate::idmap;
 use rkt_spec::plan::{AppPlan, MountPlan, Owner, Plan, VolumeKind, VolumePlan};
 use rkt_sys::mount::{self, Change, attr};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, Mode};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 
 /// User namespaces that map the ids of an app's host volumes, by volume; `None` where none is
@@ -71,6 +72,8 @@ pub(super) enum Ready {
     Mount(OwnedFd),
     /// An upper for the image's own directory, which must be there first.
     Over(Upper),
+    /// One in memory, which the template of the app's mounts has.
+    Bounded,
 }
 
 fn of<'a>(plan: &'a Plan, mount: &MountPlan) -> Result<&'a VolumePlan, Failure> {
@@ -89,6 +92,7 @@ pub(super) fn make_empty(pod: BorrowedFd<'_>, plan: &Plan, app: &AppPlan) -> Res
         let doing = || format!("make volume `{}`", volume.name);
         match volume.kind {
             VolumeKind::Host => {}
+            VolumeKind::Empty if volume.bytes > 0 => {}
             VolumeKind::Empty => {
                 let parent = tree::make_dirs(pod, &["volumes"], 0o700).doing(doing)?;
                 match rustix::fs::mkdirat(&parent, volume.name.as_str(), Mode::RWXU) {
@@ -137,6 +141,7 @@ fn open(maker: &Maker<'_>, mount: &MountPlan) -> Result<Ready, Failure> {
             ];
             return Ok(Ready::Over(Upper::open(maker.pod, &names)?));
         }
+        VolumeKind::Empty if volume.bytes > 0 => return Ok(Ready::Bounded),
         VolumeKind::Empty => {
             let dir = open_dir(maker.pod, &["volumes", volume.name.as_str()]).doing(doing)?;
             (mount::clone_tree(&dir, false).doing(doing)?, maker.user)
@@ -206,9 +211,37 @@ pub(super) fn attach_all(
                 let read_only = volume.read_only || mount.read_only;
                 over_image(maker.uid0(), tree, upper, &place, read_only).doing(doing)?;
             }
+            Ready::Bounded => tree
+                .put(bounded(maker, mount, volume)?, &place)
+                .doing(doing)?,
         }
     }
     Ok(())
+}
+
+/// The app's own mount of a volume in memory. The calling process has the template's mounts.
+fn bounded(maker: &Maker<'_>, mount: &MountPlan, volume: &VolumePlan) -> Result<OwnedFd, Failure> {
+    let doing = || format!("open volume `{}`", volume.name);
+    let path = format!("/{}", sandbox::volume_place(mount.volume as usize));
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let found = rustix::fs::openat(CWD, path, flags, Mode::empty()).doing(doing)?;
+    let tree = mount::clone_tree(&found, false).doing(doing)?;
+    let mut set = attr::NOSUID | attr::NODEV;
+    if volume.read_only || mount.read_only {
+        set |= attr::RDONLY;
+    }
+    let change = Change {
+        set,
+        private: true,
+        idmap: maker.user,
+        ..Change::default()
+    };
+    mount::set_attr(tree.as_fd(), &change)
+        .doing(|| format!("give volume `{}` the app's ids", volume.name))
+        .map_err(|f| {
+            f.hint("a volume in memory needs Linux 6.3; without `size` it lies on disk")
+        })?;
+    Ok(tree)
 }
 
 /// An image's own directory with an upper of its own: the image's content, owners and modes are
