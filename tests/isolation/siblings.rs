@@ -149,3 +149,28 @@ fn apps_of_one_pod_can_still_talk() {
     ));
     told.succeeds();
 }
+
+/// `mq_open(2)` goes by no path of the app, and yet the queues are the pod's: apps that let each
+/// other in share them by name.
+#[test]
+fn message_queues_are_the_pods() {
+    let Some(rkt) = Rkt::needs(&[Need::Landlock]) else {
+        return;
+    };
+    let other = pod(&rkt, "");
+    let pod = pod(&rkt, "");
+    let made = pod
+        .enter(Some("red"), &["/rkt-probe", "hoard", "queue", "3"])
+        .ok();
+    assert_eq!(made, "made 3: enough\n");
+    let list = |pod: &Pod<'_>, app: &str| {
+        let seen = pod.enter(Some(app), &["/rkt-probe", "list", "/dev/mqueue"]);
+        seen.ok().matches("hoard-").count()
+    };
+    assert_eq!((list(&pod, "blue"), list(&other, "blue")), (3, 0));
+    // A limit of each app, not of the pod (RLIMIT_MSGQUEUE).
+    let many = pod.enter(Some("red"), &["/rkt-probe", "hoard", "queue", "100000"]);
+    assert!(many.ok().contains("EMFILE"), "no bound on message queues");
+    let left = pod.enter(Some("blue"), &["/rkt-probe", "hoard", "queue", "3"]);
+    assert_eq!(left.ok(), "made 3: enough\n");
+}

@@ -161,7 +161,11 @@ impl Pod {
             user.as_mut().map(Mapped::ended).transpose()?;
             let walled = app.walls.landlock && plan.weaken & weaken::LANDLOCK == 0;
             let ruleset = if walled {
-                Some(landlock::ruleset(made.root.as_fd(), abi)?)
+                let rules = landlock::ruleset(made.root.as_fd(), abi)?;
+                if app.walls.user_space == UserSpace::Own {
+                    landlock::allow_queues(rules.as_fd(), made.root.as_fd(), abi)?;
+                }
+                Some(rules)
             } else {
                 None
             };

@@ -739,7 +739,7 @@ pub(crate) const ATTACKS: &[Attack] = &[
         pod(
             "D10.4",
             "open a sibling's POSIX queue",
-            &[LANDLOCK, IDS],
+            &[IDS],
             peers::message_queue,
         ),
     ),
