@@ -97,7 +97,11 @@ fn ports_are_added_and_taken_back_while_a_pod_runs() {
     rkt.rkt(&["port", "add", uuid, "8090:80,via=socket"])
         .is_one_clear_error()
         .says("handed to it at its start");
-    rkt.rkt(&["port", "rm", uuid, "127.0.0.1:8080", "8080/udp"])
+    rkt.rkt(&["port", "rm", uuid, "8080:81"])
+        .is_one_clear_error()
+        .says("the pod has 127.0.0.1:8080->80/tcp, 127.0.0.1:8080->80/udp");
+    // The words that opened it, and the host's end alone.
+    rkt.rkt(&["port", "rm", uuid, "8080:80", "127.0.0.1:8080/udp"])
         .ok();
     assert!(misses(&host, "127.0.0.1:8080"));
     // Who was in conversation is not any more, and the port is free for others.

@@ -8,7 +8,7 @@ use crate::args::{self, Format, Globals};
 use crate::failure::{Failure, USAGE};
 use crate::view::ports;
 use clap::{Parser, Subcommand};
-use rkt_net::ports::PortRequest;
+use rkt_net::ports::{PortRequest, Target};
 use rkt_pod::control::{Connection, Reply, Request};
 use rkt_pod::{Pod, PodStatus, State};
 use rkt_spec::network::{PortPlan, Protocol};
@@ -54,9 +54,9 @@ struct Remove {
     /// A UUID, the beginning of one, or a name
     #[arg(value_name = "POD")]
     pod: String,
-    /// [ADDRESS:]PORT[/tcp|udp|sctp] of the host
+    /// [ADDRESS:]PORT[/tcp|udp|sctp] of the host, or the words that opened it
     #[arg(value_name = "PORT", required = true)]
-    ports: Vec<HostPort>,
+    ports: Vec<Opened>,
     #[command(flatten)]
     globals: Globals,
 }
@@ -79,6 +79,62 @@ struct HostPort {
     host: Option<IpAddr>,
     port: u16,
     protocol: Protocol,
+}
+
+/// What `rkt port rm` takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Opened {
+    /// By the host's end alone.
+    Host(HostPort),
+    /// As `rkt port add` and `--port` took it.
+    Words(PortRequest),
+}
+
+impl FromStr for Opened {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.parse().map(Self::Host).or_else(|shape| {
+            let words = text.parse().map(Self::Words);
+            words.map_err(|_| format!("{shape}, or what `rkt port add` takes"))
+        })
+    }
+}
+
+impl Opened {
+    /// The ends on the host, of ports that are open.
+    fn ends(&self, open: &[PortPlan]) -> Result<Vec<HostPort>, String> {
+        let request = match self {
+            Self::Host(port) => return Ok(vec![*port]),
+            Self::Words(request) => request,
+        };
+        let numbers = request.host_ports.first..=request.host_ports.last;
+        let leads = |port: &PortPlan, host_port: u16| match &request.to {
+            Target::Image(name) => port.name == *name,
+            Target::Number(pod, protocol) => {
+                let at = host_port - request.host_ports.first;
+                port.protocol == *protocol && port.pod_port == pod.first + at
+            }
+        };
+        numbers
+            .map(|host_port| {
+                let mut here = open.iter().filter(|p| {
+                    p.host == request.host && p.host_port == host_port && p.way == request.way
+                });
+                let found = here.find(|p| leads(p, host_port)).ok_or_else(|| {
+                    let all: Vec<String> = open.iter().map(ports::line).collect();
+                    match all.is_empty() {
+                        true => "the pod has no ports".to_owned(),
+                        false => format!("the pod has {}", all.join(", ")),
+                    }
+                })?;
+                Ok(HostPort {
+                    host: Some(found.host),
+                    port: found.host_port,
+                    protocol: found.protocol,
+                })
+            })
+            .collect()
+    }
 }
 
 impl FromStr for HostPort {
@@ -171,7 +227,13 @@ fn ours(error: rkt_stage0::Error) -> Failure {
 fn remove(asked: &Remove) -> Result<u8, Failure> {
     let pod = running(&asked.globals, &asked.pod)?;
     let doing = || format!("close a port of pod `{}`", pod.uuid());
+    let open = open_ports(&pod)?;
+    let mut ends = Vec::new();
     for port in &asked.ports {
+        let found = port.ends(&open);
+        ends.extend(found.map_err(|why| Failure::usage(doing()).because(why))?);
+    }
+    for port in ends {
         let connection = ask::connect(&pod)?;
         let request = Request::Withdraw {
             host: port.host,
@@ -236,6 +298,50 @@ mod tests {
         assert_eq!(read("0.0.0.0:1/sctp").protocol, Protocol::Sctp);
         for bad in ["", "0", "65536", "80/icmp", "x:80", "1.2.3.4:", ":80"] {
             assert!(bad.parse::<HostPort>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_opened_a_port_closes_it() {
+        let plan = |name: &str, host: &str, host_port, pod_port, protocol| PortPlan {
+            name: name.into(),
+            app: None,
+            protocol,
+            host: host.parse().unwrap(),
+            host_port,
+            pod_port,
+            way: rkt_spec::network::PortWay::Nat,
+            socket: -1,
+        };
+        let open = [
+            plan("", "127.0.0.1", 8443, 443, Protocol::Tcp),
+            plan("dns", "0.0.0.0", 53, 53, Protocol::Udp),
+            plan("", "::1", 9000, 90, Protocol::Tcp),
+            plan("", "::1", 9001, 91, Protocol::Tcp),
+        ];
+        let ends = |text: &str| text.parse::<Opened>().unwrap().ends(&open);
+        let only = |text: &str| {
+            let all = ends(text).unwrap();
+            assert_eq!(all.len(), 1, "{text}");
+            (
+                all[0].host.map(|h| h.to_string()),
+                all[0].port,
+                all[0].protocol,
+            )
+        };
+        assert_eq!(only("8443"), (None, 8443, Protocol::Tcp));
+        let home = Some("127.0.0.1".to_owned());
+        assert_eq!(only("8443:443"), (home.clone(), 8443, Protocol::Tcp));
+        assert_eq!(only("127.0.0.1:8443:443/tcp"), (home, 8443, Protocol::Tcp));
+        let all = Some("0.0.0.0".to_owned());
+        assert_eq!(only("dns:0.0.0.0:53"), (all.clone(), 53, Protocol::Udp));
+        assert_eq!(only("0.0.0.0:53:53/udp"), (all, 53, Protocol::Udp));
+        assert_eq!(ends("[::1]:9000-9001:90-91").unwrap().len(), 2);
+        for wrong in ["8443:444", "8443:443/udp", "dns:53", "10.0.0.1:8443:443"] {
+            assert!(ends(wrong).unwrap_err().contains("8443"), "{wrong}");
+        }
+        for bad in ["", "a b", "1:2:3:4", "0:1"] {
+            assert!(bad.parse::<Opened>().is_err(), "{bad}");
         }
     }
 }
