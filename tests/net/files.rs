@@ -307,3 +307,49 @@ fn all_is_every_network_of_files_and_default() {
     assert!(addresses(&pod, "eth2")[0].starts_with("172.16.28."));
     pod.kill().ok();
 }
+
+#[test]
+fn a_host_that_cannot_carry_pods_is_told_of() {
+    let Some(site) = Site::new() else { return };
+    let run = |words: &str| site.rkt.net().run(words).ok();
+    run("sysctl -qw net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0");
+    let told = site
+        .network(&["check", "default", "--format=json"])
+        .ends_with(0);
+    let told = told.says("network: default: net.ipv4.ip_forward is off");
+    let notes = told.json()[0]["notes"].to_string();
+    assert!(
+        notes.contains("net.ipv4.ip_forward is off; a start turns it on"),
+        "{notes}"
+    );
+    let doctor = site.rkt.rkt(&["doctor"]).out;
+    let line = |name: &str| {
+        let found = doctor.lines().find(|l| l.contains(name));
+        found
+            .unwrap_or_else(|| panic!("{name}: {doctor}"))
+            .to_owned()
+    };
+    assert!(
+        line("forwarding").contains("turns on net.ipv4.ip_forward"),
+        "{doctor}"
+    );
+    assert!(line("nf_tables").starts_with("ok"), "{doctor}");
+    // Where the settings are read-only, a start could not do it.
+    let mut mount = site.rkt.inside("sh");
+    let words = "mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys";
+    assert!(mount.args(["-c", words]).status().unwrap().success());
+    let done = site.network(&["check", "default"]).ends_with(1);
+    assert!(done.out.contains("cannot be turned on from here"), "{done}");
+    run("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1");
+    site.network(&["check", "default"]).ok();
+    // Who may not make a firewall hears that, and not that all is well.
+    let binary = rkt_tests::need::binary().unwrap();
+    let mut powerless = site.rkt.inside("setpriv");
+    powerless
+        .args(["--bounding-set=-net_admin", "--inh-caps=-net_admin", "--"])
+        .arg(binary)
+        .arg(format!("--dir={}", site.rkt.data().display()))
+        .args(["network", "check", "default"]);
+    let done = rkt_tests::command::run(powerless, None).ends_with(1);
+    assert!(done.out.contains("default: try the firewall: "), "{done}");
+}

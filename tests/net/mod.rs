@@ -10,6 +10,7 @@ mod pasta;
 mod plugins;
 mod ports;
 mod ptp;
+mod scripts;
 mod sockets;
 mod words;
 

@@ -86,7 +86,8 @@ pub struct Forwards {
 }
 
 impl Forwards {
-    pub(crate) fn look() -> Self {
+    /// What it is set to now.
+    pub fn look() -> Self {
         let on = |path: &str| std::fs::read_to_string(path).is_ok_and(|t| t.trim() != "0");
         Self {
             ipv4: on("/proc/sys/net/ipv4/ip_forward"),
@@ -95,8 +96,8 @@ impl Forwards {
     }
 }
 
-/// What a start is going to change for all of the host, in one line.
-pub(crate) fn forwarding(networks: &[Network], facts: &Facts) -> Option<String> {
+/// Settings that are off and that pods of these networks need on.
+pub fn unforwarded(networks: &[Network], forwards: Forwards) -> Vec<&'static str> {
     let of = |ipv4: bool| {
         let plans = networks.iter().map(|n| &n.plan);
         let routed = plans.filter(|n| match n.driver {
@@ -109,10 +110,15 @@ pub(crate) fn forwarding(networks: &[Network], facts: &Facts) -> Option<String> 
             .any(|p| p.subnet.address.is_ipv4() == ipv4)
     };
     let off = [
-        (of(true) && !facts.forwards.ipv4).then_some("net.ipv4.ip_forward"),
-        (of(false) && !facts.forwards.ipv6).then_some("net.ipv6.conf.all.forwarding"),
+        (of(true) && !forwards.ipv4).then_some("net.ipv4.ip_forward"),
+        (of(false) && !forwards.ipv6).then_some("net.ipv6.conf.all.forwarding"),
     ];
-    let off: Vec<&str> = off.into_iter().flatten().collect();
+    off.into_iter().flatten().collect()
+}
+
+/// What a start is going to change for all of the host, in one line.
+pub(crate) fn forwarding(networks: &[Network], facts: &Facts) -> Option<String> {
+    let off = unforwarded(networks, facts.forwards);
     (!off.is_empty()).then(|| {
         format!(
             "turning on {}: this host did not pass on what its pods send and get",

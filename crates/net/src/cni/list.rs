@@ -108,6 +108,15 @@ impl List {
         Ok(list)
     }
 
+    /// Why CHECK does nothing for it; `None` when its plugins are asked.
+    pub fn unchecked(&self) -> Option<&'static str> {
+        match self.version >= Version(0, 4) {
+            false => Some("its version of CNI has no CHECK; 0.4.0 is the first"),
+            true if self.disable_check => Some("its file says disableCheck"),
+            true => None,
+        }
+    }
+
     /// Whether a plugin of it maps ports.
     pub fn maps_ports(&self) -> bool {
         let mut all = self.plugins.iter();

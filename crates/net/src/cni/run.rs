@@ -63,7 +63,7 @@ fn attempt(request: &Request) -> Result<Answer, Refusal> {
     match request.command {
         Command::Add => return call.add(&programs),
         Command::Del => call.del(&programs, known)?,
-        Command::Check if list.version >= Version(0, 4) && !list.disable_check => {
+        Command::Check if list.unchecked().is_none() => {
             for (plugin, program) in each() {
                 call.one(Command::Check, plugin, program, known)?;
             }

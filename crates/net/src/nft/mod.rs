@@ -17,6 +17,7 @@ mod table;
 mod tests;
 pub mod track;
 mod transaction;
+pub mod trial;
 
 use crate::error::{Doing, Error, Kind};
 use crate::netlink::Socket;

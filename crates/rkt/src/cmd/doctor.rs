@@ -28,6 +28,7 @@ pub(super) fn run(words: Vec<OsString>) -> Result<u8, Failure> {
     let mut findings = examine(place);
     findings.push(crate::cmd::erofs_probe::finding(place));
     findings.push(crate::cmd::frozen_probe::finding(place));
+    findings.extend(crate::cmd::net_probe::findings());
     super::say(&match asked.format {
         Format::Table => table(&findings),
         Format::Json => {

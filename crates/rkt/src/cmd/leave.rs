@@ -77,7 +77,8 @@ fn attached(plan: &Plan, network: &NetworkPlan) -> Attachment {
     }
 }
 
-fn request(command: Command, network: &NetworkPlan, plan: &Plan) -> Request {
+/// What is asked of the plugins of a network for a pod, without namespace and result.
+pub(super) fn request(command: Command, network: &NetworkPlan, plan: &Plan) -> Request {
     Request {
         command,
         pod: plan.uuid,

@@ -24,6 +24,7 @@ mod leave;
 mod list;
 mod logs;
 mod look;
+mod net_probe;
 mod network;
 mod port;
 mod rm;

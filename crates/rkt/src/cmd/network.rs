@@ -2,6 +2,7 @@
 
 mod check;
 mod create;
+mod pods;
 
 use super::look;
 use crate::args::{self, Format, Globals};
@@ -31,7 +32,7 @@ enum Verb {
     /// List the networks that there are, and which pods have joined them
     #[command(visible_alias = "ls")]
     List(List),
-    /// Tell whether each network could be joined here
+    /// Tell whether each network could be joined here, and whether plugins find their pods in order
     Check(check::Check),
     /// Write a new network into net.d
     Create(create::Create),

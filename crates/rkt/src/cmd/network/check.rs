@@ -1,13 +1,17 @@
-//! `rkt network check`: whether each network could be joined on this host, and if not, why.
+//! `rkt network check`: whether each network could be joined on this host, and if not, why; and
+//! whether its plugins find what they made for pods that run.
 
+use super::pods::{self, Checked};
 use crate::args::{Format, Globals};
+use crate::cmd::net_probe;
 use crate::failure::{Failure, printable};
 use clap::Args;
 use rkt_net::builtin::Ipv6;
 use rkt_net::choice::{DRIVERS, Network, Origin};
 use rkt_net::cni::{self, List};
+use rkt_net::nft;
 use rkt_spec::network::Driver;
-use rkt_stage0::networks::{DIRECTORY, ipv6};
+use rkt_stage0::networks::{DIRECTORY, Forwards, ipv6, unforwarded};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -32,6 +36,31 @@ struct Verdict {
     /// Its file; empty when there is none.
     file: String,
     problems: Vec<String>,
+    /// What a start is going to change, and what could not be found out.
+    notes: Vec<String>,
+    /// What its plugins say of pods that run.
+    pods: Vec<Checked>,
+}
+
+impl Verdict {
+    fn of(name: impl Into<String>, file: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            file: file.into(),
+            problems: Vec::new(),
+            notes: Vec::new(),
+            pods: Vec::new(),
+        }
+    }
+
+    fn take(&mut self, checked: Checked) {
+        self.problems.extend(checked.problem());
+        if let pods::Verdict::Unasked(why) = &checked.verdict {
+            self.notes
+                .push(format!("pod {} is not checked: {why}", checked.pod));
+        }
+        self.pods.push(checked);
+    }
 }
 
 pub(super) fn run(asked: &Check) -> Result<u8, Failure> {
@@ -47,18 +76,31 @@ pub(super) fn run(asked: &Check) -> Result<u8, Failure> {
     let wanted = |n: &&Network| {
         asked.names.is_empty() || asked.names.iter().any(|name| name == n.plan.name.as_str())
     };
+    let mut host = Host::default();
     let mut verdicts: Vec<Verdict> = found
         .networks
         .iter()
         .filter(wanted)
-        .map(|n| verdict(n, &found.networks, asked))
+        .map(|n| verdict(n, &found.networks, asked, &mut host))
         .collect();
     if asked.names.is_empty() {
-        verdicts.extend(found.broken.iter().map(|(path, failure)| Verdict {
-            name: String::new(),
-            file: path.display().to_string(),
-            problems: vec![failure.causes().join(": ")],
+        verdicts.extend(found.broken.iter().map(|(path, failure)| {
+            let mut verdict = Verdict::of("", path.display().to_string());
+            verdict.problems.push(failure.causes().join(": "));
+            verdict
         }));
+    }
+    let named = |name: &str| asked.names.is_empty() || asked.names.iter().any(|n| n == name);
+    for checked in pods::check(&asked.globals, named)? {
+        match verdicts.iter_mut().find(|v| v.name == checked.network) {
+            Some(verdict) => verdict.take(checked),
+            // Its file is gone; the pod is still on it.
+            None => {
+                let mut verdict = Verdict::of(&checked.network, "");
+                verdict.take(checked);
+                verdicts.push(verdict);
+            }
+        }
     }
     let bad = verdicts.iter().any(|v| !v.problems.is_empty());
     crate::cmd::say(&match asked.format {
@@ -68,7 +110,30 @@ pub(super) fn run(asked: &Check) -> Result<u8, Failure> {
             crate::cmd::json(&values, format)?
         }
     });
+    for verdict in &verdicts {
+        for note in &verdict.notes {
+            crate::cmd::note(&format!("network: {}: {note}", verdict.name));
+        }
+    }
     Ok(if bad { PROBLEMS } else { 0 })
+}
+
+/// What is the same for all networks, and looked for once.
+#[derive(Default)]
+struct Host {
+    firewall: Option<Option<String>>,
+}
+
+impl Host {
+    /// Why the host's firewall takes no pods.
+    fn firewall(&mut self) -> Option<&String> {
+        let tried = || {
+            nft::trial::firewall()
+                .err()
+                .map(|e| format!("try the firewall: {e}"))
+        };
+        self.firewall.get_or_insert_with(tried).as_ref()
+    }
 }
 
 fn lines(verdict: &Verdict) -> String {
@@ -93,12 +158,26 @@ fn value(verdict: &Verdict) -> Value {
         "file": verdict.file,
         "ok": verdict.problems.is_empty(),
         "problems": verdict.problems,
+        "notes": verdict.notes,
+        "pods": verdict.pods.iter().map(Checked::value).collect::<Vec<_>>(),
     })
 }
 
-fn verdict(network: &Network, all: &[Network], asked: &Check) -> Verdict {
+fn verdict(network: &Network, all: &[Network], asked: &Check, host: &mut Host) -> Verdict {
     let plan = &network.plan;
     let mut problems = Vec::new();
+    let mut notes = Vec::new();
+    if matches!(plan.driver, Driver::Bridge | Driver::Ptp) {
+        problems.extend(host.firewall().cloned());
+    }
+    for setting in unforwarded(std::slice::from_ref(network), Forwards::look()) {
+        match net_probe::can_be_set(setting) {
+            true => notes.push(format!("{setting} is off; a start turns it on")),
+            false => problems.push(format!(
+                "{setting} is off and cannot be turned on from here"
+            )),
+        }
+    }
     if !DRIVERS.contains(&plan.driver) {
         problems.push("this version does not have its driver yet".to_owned());
     }
@@ -127,13 +206,14 @@ fn verdict(network: &Network, all: &[Network], asked: &Check) -> Verdict {
             ));
         }
     }
+    let file = match &network.origin {
+        Origin::File(path) => path.display().to_string(),
+        Origin::BuiltIn => String::new(),
+    };
     Verdict {
-        name: plan.name.to_string(),
-        file: match &network.origin {
-            Origin::File(path) => path.display().to_string(),
-            Origin::BuiltIn => String::new(),
-        },
         problems,
+        notes,
+        ..Verdict::of(plan.name.as_str(), file)
     }
 }
 

@@ -1,0 +1,126 @@
+//! CHECK: whether what plugins made for pods that run is still as they made it.
+
+use crate::args::Globals;
+use crate::cmd::{leave, look};
+use crate::failure::Failure;
+use rkt_net::cni::{self, Command, List};
+use rkt_pod::{Pod, PodStatus, State, attachment};
+use rkt_spec::Uuid;
+use rkt_spec::codec::Bytes;
+use rkt_spec::network::{Driver, NetworkPlan};
+use rkt_spec::plan::Plan;
+use rkt_sys::fd;
+use rustix::fs::{Mode, OFlags};
+use serde_json::{Value, json};
+use std::os::fd::{AsFd, OwnedFd};
+
+/// What was found out about a pod's device on a network of plugins.
+#[derive(Debug)]
+pub(super) struct Checked {
+    pub(super) network: String,
+    pub(super) pod: Uuid,
+    interface: String,
+    pub(super) verdict: Verdict,
+}
+
+#[derive(Debug)]
+pub(super) enum Verdict {
+    Fine,
+    /// Why nobody was asked.
+    Unasked(&'static str),
+    /// What a plugin said.
+    Wrong(String),
+}
+
+impl Checked {
+    /// The line of a problem.
+    pub(super) fn problem(&self) -> Option<String> {
+        match &self.verdict {
+            Verdict::Wrong(said) => Some(format!("pod {} ({}): {said}", self.pod, self.interface)),
+            Verdict::Fine | Verdict::Unasked(_) => None,
+        }
+    }
+
+    pub(super) fn value(&self) -> Value {
+        let (checked, ok, why) = match &self.verdict {
+            Verdict::Fine => (true, true, ""),
+            Verdict::Unasked(why) => (false, true, *why),
+            Verdict::Wrong(said) => (true, false, said.as_str()),
+        };
+        json!({
+            "pod": self.pod,
+            "interface": self.interface,
+            "checked": checked,
+            "ok": ok,
+            "because": why,
+        })
+    }
+}
+
+/// Asks the plugins of every network that `wanted` names, for every pod that runs on it.
+pub(super) fn check(
+    globals: &Globals,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<Vec<Checked>, Failure> {
+    let mut all = Vec::new();
+    let pods = look::open(globals)?;
+    for (uuid, shelf) in pods.uuids()? {
+        let Some(pod) = pods.get_from(uuid, shelf)? else {
+            continue;
+        };
+        if pod.state() != State::Running {
+            continue;
+        }
+        let Some(plan) = pod.plan()?.and_then(|bytes| Plan::decode(&bytes).ok()) else {
+            continue;
+        };
+        let foreign = plan.networks.iter().filter(|n| n.driver == Driver::Cni);
+        for network in foreign.filter(|n| wanted(n.name.as_str())) {
+            let verdict = match one(&pod, &plan, network)? {
+                Some(verdict) => verdict,
+                // It has ended meanwhile, or is not that far.
+                None => continue,
+            };
+            all.push(Checked {
+                network: network.name.to_string(),
+                pod: uuid,
+                interface: network.interface.clone(),
+                verdict,
+            });
+        }
+    }
+    Ok(all)
+}
+
+fn one(pod: &Pod, plan: &Plan, network: &NetworkPlan) -> Result<Option<Verdict>, Failure> {
+    let skipped = List::parse(&network.config.0).ok();
+    if let Some(why) = skipped.and_then(|list| list.unchecked()) {
+        return Ok(Some(Verdict::Unasked(why)));
+    }
+    let known = attachment::get(pod.as_fd(), &network.interface)?;
+    let Some(result) = known.filter(|bytes| !bytes.is_empty()) else {
+        return Ok(None);
+    };
+    let Some(namespace) = namespace(pod)? else {
+        return Ok(None);
+    };
+    let mut asked = leave::request(Command::Check, network, plan);
+    asked.namespace = fd::number(&namespace);
+    asked.result = Bytes(result);
+    let said = cni::run(&asked).refusal.map(|refusal| refusal.because);
+    // Who asks while the pod ends hears of a network that is being taken apart.
+    if said.is_some() && !pod.is_locked()? {
+        return Ok(None);
+    }
+    Ok(Some(said.map_or(Verdict::Fine, Verdict::Wrong)))
+}
+
+/// The network of a pod that runs, by its PID 1, which lives as long as the pod.
+fn namespace(pod: &Pod) -> Result<Option<OwnedFd>, Failure> {
+    let pid = PodStatus::read(pod.as_fd())?.map_or(0, |status| status.pid);
+    let path = format!("/proc/{pid}/ns/net");
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(path, flags, Mode::empty()).ok();
+    // The number may be another process's by now, unless the pod still runs.
+    Ok(opened.filter(|_| pid != 0 && pod.is_locked().unwrap_or(false)))
+}
