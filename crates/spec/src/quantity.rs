@@ -90,7 +90,8 @@ pub fn whole(text: &str) -> Result<u64, Error> {
     Ok(milli(text)?.div_ceil(1000))
 }
 
-/// Reads a size in bytes; besides appc's suffixes docker's `k m g` with optional `b` in any case.
+/// Reads a size in bytes; besides appc's suffixes docker's `k m g` with optional `b` in any case, and
+/// `KiB MiB GiB TiB`.
 ///
 /// `64m` is 64 MiB here, because that is what docker's users mean by `--memory=64m`; appc's
 /// own `500m` (half a unit) makes no sense for bytes.
@@ -99,7 +100,8 @@ pub fn whole(text: &str) -> Result<u64, Error> {
 /// As [`milli`].
 pub fn bytes(text: &str) -> Result<u64, Error> {
     let lower = text.to_ascii_lowercase();
-    let stem = lower.strip_suffix('b').unwrap_or(&lower);
+    let stem = lower.strip_suffix("ib").or(lower.strip_suffix('b'));
+    let stem = stem.unwrap_or(&lower);
     for (suffix, shift) in [("k", 10u32), ("m", 20), ("g", 30), ("t", 40)] {
         if let Some(number) = stem.strip_suffix(suffix)
             && (text.ends_with(['k', 'm', 'g', 't', 'b', 'B']))
@@ -137,6 +139,8 @@ mod tests {
             ("64m", 64 << 20),
             ("1g", 1 << 30),
             ("512kb", 512 << 10),
+            ("1MiB", 1 << 20),
+            ("1.5GiB", 3 << 29),
             ("4096", 4096),
             ("1G", 1_000_000_000),
         ] {
