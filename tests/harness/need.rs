@@ -19,6 +19,8 @@ pub enum Need {
     Tool(&'static str),
     /// A network plugin of Debian's `containernetworking-plugins`.
     Plugin(&'static str),
+    /// A kernel that holds packets back (`tbf`, `ifb`), as the plugin `bandwidth` needs.
+    Shaping,
     /// A controller of cgroups, in any version.
     Controller(&'static str),
     /// A controller of cgroup version 1.
@@ -44,6 +46,10 @@ impl Need {
             Self::Plugin(name) => (
                 Path::new("/usr/lib/cni").join(name).exists(),
                 format!("the network plugin `{name}`"),
+            ),
+            Self::Shaping => (
+                shaping(),
+                "a kernel with devices `ifb` and the scheduler `tbf`".to_owned(),
             ),
             Self::Controller(name) => (
                 v1_controller(name) || v2_controllers().iter().any(|c| c == name),
@@ -81,6 +87,15 @@ pub fn all(needs: &[Need]) -> bool {
         file.and_then(|mut f| f.write_all(line.as_bytes())).unwrap();
     }
     false
+}
+
+/// Tried in a network that is thrown away.
+fn shaping() -> bool {
+    let words = "ip link add i0 type ifb && ip link set i0 up && \
+                 tc qdisc add dev i0 root tbf rate 1mbit burst 10kb latency 10ms";
+    let mut command = Command::new("unshare");
+    command.args(["--net", "sh", "-c", words]);
+    command.output().is_ok_and(|out| out.status.success())
 }
 
 /// Name of the running test, such as `pods::start::a_pod_starts`.

@@ -465,3 +465,141 @@ pub(super) fn plugin(rkt: &Rkt, name: &str, script: &str) {
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     fs::set_permissions(&path, mode).unwrap();
 }
+
+#[test]
+fn limits_settings_and_rules_of_plugins_are_there_and_go_with_the_pod() {
+    let list = format!(
+        r#"{{"cniVersion":"1.0.0","name":"lab","plugins":[
+        {{"type":"bridge","bridge":"lab0","isGateway":true,{IPAM}}},
+        {{"type":"tuning","mtu":1400,"sysctl":{{"net.core.somaxconn":"77"}}}},
+        {{"type":"firewall","backend":"iptables"}},
+        {{"type":"bandwidth","capabilities":{{"bandwidth":true}}}}]}}"#
+    );
+    let needs = [
+        Need::Plugin("bandwidth"),
+        Need::Tool("tc"),
+        Need::Tool("ip"),
+        Need::Tool("iptables"),
+        Need::Shaping,
+    ];
+    let Some((rkt, option)) = configured_with(&list, &needs) else {
+        return;
+    };
+    let net =
+        "--net=lab:ingressRate=1000000;ingressBurst=80000;egressRate=2000000;egressBurst=80000";
+    let pod = rkt.start(&[&option, net, super::PROBE, "--name=a", "--", "sleep"]);
+    let qdiscs = || rkt.net().run("tc qdisc show").ok();
+    let shaped = qdiscs();
+    for rate in ["rate 1Mbit", "rate 2Mbit", "ingress"] {
+        assert!(shaped.contains(rate), "{rate}: {shaped}");
+    }
+    let inside = |path: &str| rkt_tests::netns::run_in(pod.init().pid, &format!("cat {path}")).ok();
+    assert_eq!(inside("/proc/sys/net/core/somaxconn"), "77\n");
+    let link = super::ip(&pod, "link show dev eth0");
+    assert_eq!(link[0]["mtu"], 1400);
+    assert!(rules(&rkt).contains("-d 10.77.0.2/32"), "{}", rules(&rkt));
+    pod.stop().ok();
+    let left = qdiscs();
+    assert!(!left.contains("tbf"), "{left}");
+    assert!(!rules(&rkt).contains("10.77.0.2"), "{}", rules(&rkt));
+    rkt.gc();
+    rkt.leaves_nothing();
+}
+
+#[test]
+fn an_address_comes_by_dhcp_from_the_plugins_daemon() {
+    let list = r#"{"cniVersion":"1.0.0","name":"lab","plugins":[{"type":"bridge","bridge":"lab0",
+        "ipam":{"type":"dhcp","daemonSocketPath":"SOCKET"}}]}"#;
+    let needs = [
+        Need::Plugin("dhcp"),
+        Need::Tool("busybox"),
+        Need::Tool("ip"),
+    ];
+    let Some(rkt) = Rkt::networked(&needs) else {
+        return;
+    };
+    let socket = rkt.file("dhcp.sock").display().to_string();
+    let dir = rkt.file("etc/net.d");
+    fs::create_dir_all(&dir).unwrap();
+    fs::write(dir.join("10-lab.conflist"), list.replace("SOCKET", &socket)).unwrap();
+    let option = format!("--local-config={}", rkt.file("etc").display());
+    // The world on that bridge: a router who gives addresses.
+    rkt.net().ip("link add lab0 type bridge");
+    rkt.net().ip("addr add 10.66.0.1/24 dev lab0");
+    rkt.net().ip("link set lab0 up");
+    let leases = rkt.file("udhcpd.leases");
+    fs::write(&leases, "").unwrap();
+    let config = rkt.file("udhcpd.conf");
+    let text = format!(
+        "start 10.66.0.50\nend 10.66.0.60\ninterface lab0\nlease_file {}\npidfile {}\n\
+         option subnet 255.255.255.0\noption router 10.66.0.1\noption dns 10.66.0.1\noption lease 600\n",
+        leases.display(),
+        rkt.file("udhcpd.pid").display()
+    );
+    fs::write(&config, text).unwrap();
+    let mut server = Daemon::start(rkt.inside("busybox").arg("udhcpd").arg("-f").arg(&config));
+    let start_daemon = || {
+        let _ = fs::remove_file(&socket);
+        let mut program = rkt.inside("/usr/lib/cni/dhcp");
+        let daemon = Daemon::start(program.args(["daemon", "-socketpath", &socket]));
+        rkt_tests::wait_for("the plugin's daemon", 10, || fs::exists(&socket).unwrap());
+        daemon
+    };
+    let mut daemon = start_daemon();
+    let pod = rkt.start(&[
+        &option,
+        "--net=lab",
+        super::PROBE,
+        "--name=a",
+        "--",
+        "sleep",
+    ]);
+    let address = super::addresses(&pod, "eth0");
+    assert!(
+        address[0].starts_with("10.66.0.") && address[0].ends_with("/24"),
+        "{address:?}"
+    );
+    assert!(
+        super::ip(&pod, "route show default")
+            .to_string()
+            .contains("10.66.0.1")
+    );
+    pod.stop().ok();
+    daemon.is_there();
+    server.is_there();
+    drop((daemon, server));
+    // Without the daemon the plugin says so; it cannot take anything back either, so the pod stays
+    // for a later `rkt gc`, `--rm` or not.
+    let words = ["run", "--rm", &option, "--net=lab", super::PROBE];
+    let done = rkt.rkt(&words).ends_with(125).is_one_clear_error();
+    done.says("ADD by plugin `bridge`")
+        .says("dialing DHCP daemon");
+    rkt.gc();
+    assert_eq!(rkt.pod_dirs().len(), 1);
+    let daemon = start_daemon();
+    rkt.gc();
+    rkt.leaves_nothing();
+    drop(daemon);
+}
+
+/// A program beside the test, killed with it.
+struct Daemon(Child);
+
+impl Daemon {
+    fn start(command: &mut Command) -> Self {
+        let quiet = command.stdout(Stdio::null()).stderr(Stdio::null());
+        Self(quiet.spawn().unwrap())
+    }
+
+    #[track_caller]
+    fn is_there(&mut self) {
+        assert!(self.0.try_wait().unwrap().is_none(), "it has ended");
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

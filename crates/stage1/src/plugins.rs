@@ -173,6 +173,18 @@ impl Plugins {
     }
 }
 
+/// The devices of a pod that plugins make.
+pub(crate) fn interfaces(plan: &Plan) -> Vec<String> {
+    let foreign = plan.networks.iter().filter(|n| n.driver == Driver::Cni);
+    foreign.map(|n| n.interface.clone()).collect()
+}
+
+/// Whether something of these is not unmade: the pod's directory then tells `rkt gc` what.
+pub(crate) fn has_any_left(pod: BorrowedFd<'_>, interfaces: &[String]) -> bool {
+    let mut all = interfaces.iter();
+    all.any(|interface| !matches!(attachment::get(pod, interface), Ok(None)))
+}
+
 /// The `/etc/resolv.conf` of a pod whose plugins brought name servers: what was given comes first,
 /// then the first network that says anything. `None` leaves it as it was planned.
 pub(crate) fn resolv_conf(plan: &Plan, wired: &[Wired]) -> Option<Bytes> {

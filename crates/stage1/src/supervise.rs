@@ -8,6 +8,7 @@ use crate::last_words;
 use crate::launcher::{Child, What};
 use crate::make::{Inherited, Pod};
 use crate::notify;
+use crate::plugins;
 use crate::relay::{Input, Output, Prefixed, RawTerminal, copy_size};
 use crate::stdio::{Given, Ours, Owner};
 use rkt_pod::logs::{LogWriter, Stream};
@@ -93,6 +94,7 @@ enum Source {
 pub(crate) fn supervise(plan: Plan, mut inherited: Inherited, notify_socket: Option<&OsStr>) -> u8 {
     let ready = plan.ready_fd.and_then(|n| rkt_sys::fd::inherit(n).ok());
     let (remove, uuid) = (plan.remove, plan.uuid);
+    let foreign = plugins::interfaces(&plan);
     let lock = inherited.pod.try_clone();
     let held = network::held(&plan, &mut inherited);
     let (exit, message) = match Supervisor::new(plan, &inherited, held) {
@@ -108,6 +110,7 @@ pub(crate) fn supervise(plan: Plan, mut inherited: Inherited, notify_socket: Opt
     drop(inherited);
     if remove
         && let Ok(fd) = lock
+        && !plugins::has_any_left(fd.as_fd(), &foreign)
         && let Err(error) = Locked::adopt(fd, uuid).and_then(Locked::remove)
     {
         last_words(&Failure::from(error).to_string());
@@ -190,7 +193,8 @@ impl Supervisor {
         let ended = self.pod.end();
         self.finish_output();
         if let Err(failure) = ended {
-            message = Some(failure.to_string());
+            // Why it did not start says more than what could not be taken back.
+            message.get_or_insert_with(|| failure.to_string());
         }
         let exit = self.exit.unwrap_or(0);
         let now = time::now();
