@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::pty::{OpenptFlags, openpt};
 use std::ffi::CString;
-use std::io::Write;
+use std::io::{Seek, Write};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -117,6 +117,34 @@ pub(crate) fn fill(path: &str, bytes: usize) -> Played {
     };
     let _ = std::fs::remove_file(path);
     say(&format!("wrote {wrote}: {why}\n"))
+}
+
+/// Writes a block to the disk, waits for it, and so on for ever.
+pub(crate) fn storm(path: &str) -> Played {
+    let failed = |e: std::io::Error| format!("{path}: {e}");
+    let mut file = std::fs::File::create(path).map_err(failed)?;
+    let block = [7; 4096];
+    loop {
+        file.rewind().map_err(failed)?;
+        file.write_all(&block).map_err(failed)?;
+        file.sync_all().map_err(failed)?;
+    }
+}
+
+/// Sleeps 2 ms again and again; tells how late it wakes, in microseconds: the median, and what one in
+/// a hundred exceeds.
+pub(crate) fn latency(rounds: usize) -> Played {
+    const NAP: Duration = Duration::from_millis(2);
+    let mut late: Vec<u128> = (0..rounds)
+        .map(|_| {
+            let begin = Instant::now();
+            std::thread::sleep(NAP);
+            begin.elapsed().saturating_sub(NAP).as_micros()
+        })
+        .collect();
+    late.sort_unstable();
+    let at = |hundredths: usize| late.get(rounds * hundredths / 100).copied().unwrap_or(0);
+    say(&format!("p50 {} p99 {}\n", at(50), at(99)))
 }
 
 /// Makes up to `most` empty files in a directory; then they go again.

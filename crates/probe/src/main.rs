@@ -35,6 +35,7 @@ rkt-probe swap A B | cat FILE | list DIR | write FILE TEXT | victim SOCKET [FILE
 rkt-probe serve-fd SOCKET PATH | recv-fd SOCKET NAME | hold-up SECONDS | zombies N
 rkt-probe hoard inotify|epoll|eventfd|pty|pipe|socket|queue N [stay]
 rkt-probe signal-all N | fill FILE BYTES | litter DIR N | plant FILE
+rkt-probe latency N | storm FILE
 ";
 
 /// Exit status for words that are not understood.
@@ -130,6 +131,8 @@ fn role(words: &[&str]) -> Option<play::Played> {
         ["signal-all", n] => hoard::signal_all(n.parse().ok()?),
         ["fill", path, bytes] => hoard::fill(path, bytes.parse().ok()?),
         ["litter", dir, n] => hoard::litter(dir, n.parse().ok()?),
+        ["latency", n] => hoard::latency(n.parse().ok()?),
+        ["storm", path] => hoard::storm(path),
         ["hold-up", seconds] => hoard::hold_up(seconds.parse().ok()?),
         ["orphans", n] => play::orphans(n.parse().ok()?),
         ["write-output", n] => play::write_output(n.parse().ok()?),

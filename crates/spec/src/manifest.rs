@@ -161,6 +161,12 @@ pub struct App {
     /// Milliseconds between that signal and SIGKILL.
     #[serde(default)]
     pub stop_timeout_ms: u32,
+    /// Labels of the user.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub user_labels: BTreeMap<String, String>,
+    /// Annotations of the user.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub user_annotations: BTreeMap<String, String>,
 }
 
 /// A path of an image that wants a volume of the same name.
@@ -269,6 +275,9 @@ pub enum Isolator {
         /// Such as `500m`.
         limit: String,
     },
+    /// Weight of the app beside the others of the pod, 2..=262144; 1024 is the usual one.
+    #[serde(rename = "os/linux/cpu-shares")]
+    CpuShares(u64),
     /// Tasks (processes and threads); 0 is no limit.
     #[serde(rename = "resource/pids")]
     Pids {

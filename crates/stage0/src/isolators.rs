@@ -13,6 +13,9 @@ use rkt_spec::image::ImageConfig;
 use rkt_spec::manifest::{Isolator, SeccompSet};
 use std::mem::discriminant;
 
+/// Weight of an app that asks for none.
+const USUAL_SHARES: u64 = 1024;
+
 /// The isolators of an app, at most one of a kind.
 ///
 /// # Errors
@@ -91,6 +94,10 @@ fn allowed(isolator: &Isolator, insecure: InsecureOptions) -> Result<(), Error> 
             "the image asks to be spared when memory is short (oom-score-adj {score})"
         ))
         .hint(format!("grant it: --oom-score-adj={score}"))),
+        Isolator::CpuShares(shares) if *shares > USUAL_SHARES => Err(Error::new(format!(
+            "the image asks for more processor time than other apps (cpu-shares {shares})"
+        ))
+        .hint(format!("grant it: --cpu-shares={shares}"))),
         _ => Ok(()),
     }
 }

@@ -86,8 +86,8 @@ pub fn manifest(
             .unwrap_or_else(|| format!("rkt-{uuid}")),
         net: request.network().to_string(),
         ports,
-        user_labels: Default::default(),
-        user_annotations: Default::default(),
+        user_labels: request.notes_of_user.labels.clone(),
+        user_annotations: request.notes_of_user.annotations.clone(),
     })
 }
 
@@ -115,6 +115,8 @@ pub fn of_image(config: &ImageConfig, accounts: &Accounts) -> Result<App, Error>
         isolators: config.isolators.clone(),
         stop_signal: config.stop_signal.clone().unwrap_or_default(),
         stop_timeout_ms: STOP_TIMEOUT_MS,
+        user_labels: Default::default(),
+        user_annotations: Default::default(),
     })
 }
 
@@ -182,6 +184,8 @@ fn runtime_app(
             isolators: isolators::of_app(app, config, request.insecure)?,
             stop_signal: signal::name(stop),
             stop_timeout_ms: app.stop_timeout_ms.unwrap_or(STOP_TIMEOUT_MS),
+            user_labels: app.notes_of_user.labels.clone(),
+            user_annotations: app.notes_of_user.annotations.clone(),
         },
         read_only_root_fs: app.read_only,
         root_size: app.root_bytes,

@@ -9,6 +9,7 @@ use rkt_net::resolv::Dns;
 use rkt_spec::manifest::{Isolator, Mount, Pair, Volume};
 use rkt_spec::{AppName, PodName};
 use rkt_store::mounts::Way;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// A pod to run, in the user's words: checked one by one, not yet against any image.
@@ -54,6 +55,8 @@ pub struct RunRequest {
     pub volumes: Vec<Volume>,
     /// Mounts for every app.
     pub mounts: Vec<Mount>,
+    /// `--user-label` and `--user-annotation` before the first image: the pod's.
+    pub notes_of_user: Notes,
     /// File that gets the pod's UUID before it starts.
     pub uuid_file: Option<PathBuf>,
     /// When to ask the registry.
@@ -102,6 +105,7 @@ impl RunRequest {
             isolators: Vec::new(),
             volumes: Vec::new(),
             mounts: Vec::new(),
+            notes_of_user: Notes::default(),
             uuid_file: None,
             pull: Pull::New,
             os: None,
@@ -181,12 +185,23 @@ pub struct AppRequest {
     pub stop_timeout_ms: Option<u32>,
     /// `--annotation`.
     pub annotations: Vec<Pair>,
+    /// `--user-label` and `--user-annotation` after the image.
+    pub notes_of_user: Notes,
     /// Size after which a log is rotated, bytes; `None` is 10 MiB.
     pub log_max_bytes: Option<u64>,
     /// Log files kept, 1..=100; `None` is 3.
     pub log_files: Option<u32>,
     /// Size of /dev/shm, bytes; `None` is 64 MiB.
     pub shm_bytes: Option<u64>,
+}
+
+/// What the user says of a pod or an app for other programs; rkt keeps it and shows it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Notes {
+    /// `--user-label`, by name.
+    pub labels: BTreeMap<String, String>,
+    /// `--user-annotation`, by name.
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// What the app's standard input is.

@@ -58,6 +58,14 @@ fn decide(
                 knob: Knob::Cpu,
                 value: at_least("cpu", limit, quantity::milli(limit)?, CPU_MIN)?,
             },
+            Isolator::CpuShares(shares) if !(2..=262_144).contains(shares) => {
+                let why = format!("{shares} shares of a processor are not from 2 to 262144");
+                return Err(Error::new(Kind::Request, why));
+            }
+            Isolator::CpuShares(shares) => Limit {
+                knob: Knob::CpuShares,
+                value: *shares,
+            },
             Isolator::Pids { limit } => Limit {
                 knob: Knob::Pids,
                 value: *limit,

@@ -5,8 +5,9 @@ use super::{network, volume};
 use rkt_isolate::plan::Denials;
 use rkt_spec::manifest::{Isolator, Pair};
 use rkt_spec::{AppName, PodName, quantity, signal};
-use rkt_stage0::request::{AppRequest, InsecureOptions, RunRequest, Stdin};
+use rkt_stage0::request::{AppRequest, InsecureOptions, Notes, RunRequest, Stdin};
 use rkt_store::mounts::Way;
+use std::collections::BTreeMap;
 
 /// What an option's value is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +28,7 @@ pub(crate) enum Effect {
     Pod(fn(&mut Run, &str) -> Result<(), Refusal>),
     /// To the nearest image before it.
     App(fn(&mut AppRequest, &str) -> Result<(), Refusal>),
-    /// To the nearest image before it, or to every app when there is none.
+    /// To the nearest image before it; without one, to every app or to the pod.
     Mount(fn(&mut RunRequest, Option<usize>, &str) -> Result<(), Refusal>),
     /// Nothing yet, for this reason.
     No(&'static str),
@@ -394,6 +395,11 @@ pub(crate) const FLAGS: &[Flag] = &[
         Ok(())
     })
     .also(&["cpus"]),
+    app("cpu-shares", Text("N"), "weight beside the other apps of the pod when processors are short, 2 to 262144 (default 1024)", |a, v| {
+        let shares = v.parse().ok().filter(|n| (2..=262_144).contains(n));
+        set_isolator(a, Isolator::CpuShares(shares.ok_or("needs 2 to 262144")?));
+        Ok(())
+    }),
     app("caps-retain", Text("CAP,.."), "exactly these capabilities", |a, v| {
         let set = capabilities(v)?;
         if a.isolators.iter().any(|i| matches!(i, Isolator::CapabilitiesRemove { .. })) {
@@ -486,6 +492,22 @@ pub(crate) const FLAGS: &[Flag] = &[
         Ok(())
     })
     .also(&["label"]),
+    Flag {
+        name: "user-label",
+        aliases: &[],
+        short: None,
+        value: Text("NAME=VALUE"),
+        effect: Effect::Mount(|request, at, v| keep(&mut notes(request, at).labels, v)),
+        help: "a label for other programs, shown by list and status; before the first image: the pod's",
+    },
+    Flag {
+        name: "user-annotation",
+        aliases: &[],
+        short: None,
+        value: Text("NAME=VALUE"),
+        effect: Effect::Mount(|request, at, v| keep(&mut notes(request, at).annotations, v)),
+        help: "a note for other programs; before the first image: the pod's",
+    },
     // Global.
     pod("dir", Text("DIR"), "directory of images and pods (default /var/lib/rkt)", |r, v| {
         r.request.place.dir = v.into();
@@ -574,6 +596,25 @@ fn mounts(request: &mut RunRequest, at: Option<usize>) -> &mut Vec<rkt_spec::man
     match at.and_then(|at| request.apps.get_mut(at)) {
         Some(app) => &mut app.mounts,
         None => &mut request.mounts,
+    }
+}
+
+/// The app's own, or the pod's.
+fn notes(request: &mut RunRequest, at: Option<usize>) -> &mut Notes {
+    match at.and_then(|at| request.apps.get_mut(at)) {
+        Some(app) => &mut app.notes_of_user,
+        None => &mut request.notes_of_user,
+    }
+}
+
+fn keep(map: &mut BTreeMap<String, String>, text: &str) -> Result<(), Refusal> {
+    let (name, value) = text.split_once('=').ok_or("needs `NAME=VALUE`")?;
+    if name.is_empty() || name.chars().any(char::is_control) {
+        return Err("needs a name of printable characters".to_owned());
+    }
+    match map.insert(name.to_owned(), value.to_owned()) {
+        None => Ok(()),
+        Some(_) => Err(format!("`{name}` is given twice")),
     }
 }
 

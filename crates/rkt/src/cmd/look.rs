@@ -183,6 +183,8 @@ fn app_row(app: &RuntimeApp, status: Option<&PodStatus>, pod: State) -> AppRow {
         reason,
         image_name: app.image.name.clone(),
         image_id: app.image.id.clone(),
+        user_labels: app.app.user_labels.clone(),
+        user_annotations: app.app.user_annotations.clone(),
     }
 }
 

@@ -83,6 +83,10 @@ pub(crate) struct AppRow {
     pub(crate) image_name: String,
     /// `sha256:...`.
     pub(crate) image_id: String,
+    /// Labels of the user.
+    pub(crate) user_labels: BTreeMap<String, String>,
+    /// Annotations of the user.
+    pub(crate) user_annotations: BTreeMap<String, String>,
 }
 
 /// How `list` prints.
@@ -169,6 +173,8 @@ fn unknown_app() -> AppRow {
         reason: String::new(),
         image_name: "-".to_owned(),
         image_id: "-".to_owned(),
+        user_labels: BTreeMap::new(),
+        user_annotations: BTreeMap::new(),
     }
 }
 
@@ -222,6 +228,9 @@ pub(crate) fn lines(pod: &PodRow) -> String {
     }
     if !pod.reason.is_empty() {
         line("reason", &pod.reason);
+    }
+    for (name, value) in &pod.user_labels {
+        line(&format!("user-label-{}", escape::line(name)), value);
     }
     for app in &pod.apps {
         if app.oom > 0 {
@@ -292,6 +301,8 @@ fn app_value(app: &AppRow) -> Value {
         .split_once(':')
         .map_or(app.image_id.as_str(), |(_, hex)| hex);
     set("image_id", some_text(hex));
+    set("user_labels", some_map(&app.user_labels));
+    set("user_annotations", some_map(&app.user_annotations));
     Value::Object(map)
 }
 

@@ -115,11 +115,9 @@ fn one(name: &str, value: &Value, out: &mut Understood) -> Result<()> {
                 .push(unmet(name, "rkt sets no labels of security modules", ""));
         }
         "os/linux/cpu-shares" => {
-            out.unmet.push(unmet(
-                name,
-                "rkt has no shares of processors; `--cpu` is a limit",
-                "",
-            ));
+            let shares = value.as_u64().filter(|n| (2..=262_144).contains(n));
+            let shares = shares.ok_or_else(|| bad("it is no number from 2 to 262144"))?;
+            out.isolators.push(Isolator::CpuShares(shares));
         }
         "resource/block-bandwidth" | "resource/block-iops" | "resource/network-bandwidth" => {
             out.unmet.push(unmet(name, "rkt does not limit this", ""));
@@ -227,6 +225,7 @@ mod tests {
             ("os/linux/no-new-privileges", json!(false)),
             ("os/linux/no-new-privileges", json!(true)),
             ("os/linux/oom-score-adj", json!(100)),
+            ("os/linux/cpu-shares", json!(512)),
             (
                 "os/linux/capabilities-retain-set",
                 json!({ "set": ["CAP_KILL"] }),
@@ -252,6 +251,7 @@ mod tests {
             },
             Isolator::NoNewPrivileges(true),
             Isolator::OomScoreAdj(100),
+            Isolator::CpuShares(512),
             Isolator::SeccompRemove(SeccompSet {
                 set: vec!["chmod".into()],
                 errno: "EPERM".into(),
@@ -267,7 +267,7 @@ mod tests {
                 got.isolators
             );
         }
-        assert_eq!(got.isolators.len(), 6);
+        assert_eq!(got.isolators.len(), 7);
     }
 
     #[test]
@@ -296,6 +296,8 @@ mod tests {
                 ("os/linux/seccomp-remove-set", json!({ "set": ["write"] })),
             ],
             vec![("os/linux/oom-score-adj", json!(5000))],
+            vec![("os/linux/cpu-shares", json!(1))],
+            vec![("os/linux/cpu-shares", json!("512"))],
             vec![
                 ("os/linux/oom-score-adj", json!(1)),
                 ("os/linux/oom-score-adj", json!(1)),
