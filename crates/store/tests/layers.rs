@@ -342,3 +342,58 @@ fn writing_on_after_a_refusal_tells_the_reason() {
     let error = rkt_store::Error::from(error);
     assert_eq!(error.kind(), Kind::Corrupt, "{error}");
 }
+
+/// What a reader sees that goes on after the data by the size in the plain header, whatever an
+/// extended one says.
+fn by_plain_sizes(tar: &[u8]) -> Vec<String> {
+    let (mut at, mut names) = (0, Vec::new());
+    while let Some(header) = tar.get(at..at + 512).filter(|h| h[0] != 0) {
+        let text = |from: usize, to: usize| {
+            let bytes: Vec<u8> = header[from..to]
+                .iter()
+                .copied()
+                .take_while(|b| *b != 0)
+                .collect();
+            String::from_utf8(bytes).unwrap()
+        };
+        let size = usize::from_str_radix(text(124, 136).trim(), 8).unwrap();
+        if header[156] == b'0' {
+            names.push(text(0, 100));
+        }
+        at += 512 + size.div_ceil(512) * 512;
+    }
+    names
+}
+
+/// CVE-2025-62518: the data of an entry are a tar of their own. A reader that goes by the plain header
+/// takes them for more entries; two sizes that say different things are refused, and where the plain
+/// one says nothing there is one reading only.
+#[test]
+fn a_tar_within_a_tar_is_data_whatever_the_sizes_say() {
+    let store = TestStore::new("nested");
+    let inner = Tarball::new().put(file("smuggled", "evil")).0;
+    let size = inner.len().to_string();
+    let outer = |plain: u64| {
+        let mut entry = file("data", &inner).pax("size", &size);
+        entry.size = Some(plain);
+        Tarball::new().put(entry).put(file("after", "x")).end()
+    };
+    let names = by_plain_sizes(&outer(0));
+    assert_eq!(
+        names,
+        ["data", "smuggled", "after"],
+        "no reader is deceived"
+    );
+    let info = store.add(&outer(0)).unwrap();
+    assert_eq!(info.entries, 2);
+    assert_eq!(info.diff_id, diff(&outer(0)));
+    let index = std::fs::read(store.layer_dir(&info.diff_id).join("index")).unwrap();
+    let has = |name: &[u8]| index.windows(name.len()).any(|w| w == name);
+    assert!(has(b"data") && has(b"after") && !has(b"smuggled"));
+    for plain in [1, 512, inner.len() as u64 - 1, inner.len() as u64 + 1] {
+        let error = store.add(&outer(plain)).unwrap_err();
+        assert_eq!(error.kind(), Kind::Corrupt, "{plain}: {error}");
+    }
+    // Agreement is no contradiction.
+    assert_eq!(store.add(&outer(inner.len() as u64)).unwrap().entries, 2);
+}
