@@ -131,25 +131,63 @@ fn naive_walk_arrives(rkt: &Rkt, name: &str) -> bool {
     outside.join("here").exists()
 }
 
+/// Whether a file is the host's null device, the number of which no image can give.
+fn is_null(path: &std::path::Path) -> bool {
+    use std::os::unix::fs::{FileTypeExt, MetadataExt};
+    let meta = fs::symlink_metadata(path);
+    meta.is_ok_and(|m| m.file_type().is_char_device() && m.rdev() == rustix::fs::makedev(1, 3))
+}
+
 #[test]
 fn cve_2025_31133_nodes_of_the_image_are_never_ours() {
     let Some(rkt) = Rkt::needs(&[]) else { return };
+    let outside = rkt.open_dir("outside");
+    let target = outside.join("pattern");
+    fs::write(&target, "of the host\n").unwrap();
     let image = Image::with_probe(&[
         Entry::dir("dev"),
         Entry::link("dev/null", "/proc/sys/kernel/core_pattern"),
-        Entry::link("dev/console", "/proc/sys/kernel/core_pattern"),
+        Entry::link("dev/console", target.display().to_string()),
         Entry::link("dev/ptmx", "/proc/sysrq-trigger"),
+        Entry::link("dev/zero", target.display().to_string()),
     ]);
-    let before = fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap();
+    let pattern = || fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap();
+    let before = pattern();
     let done = run(&rkt, &image, &["--", "attack", "K09", "K11"]);
     assert!(
         !done.out.contains("\"result\":\"succeeded\",\"errno\""),
         "{done}"
     );
-    assert_eq!(
-        fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap(),
-        before
+    let layout = image.write(&rkt.file("kept"));
+    let pod = rkt.start(&[&layout.reference(), "--name=a", "--", "sleep"]);
+    let app = pod.app("a");
+    // The node, and what hides files: those of them that this kernel has.
+    let masks = [
+        "/proc/kcore",
+        "/proc/keys",
+        "/proc/kallsyms",
+        "/proc/timer_list",
+    ];
+    let masks = masks.into_iter().filter(|p| fs::metadata(p).is_ok());
+    let nodes: Vec<&str> = ["/dev/null"].into_iter().chain(masks).collect();
+    let others: Vec<&&str> = nodes.iter().filter(|p| !is_null(&app.path(p))).collect();
+    assert!(
+        nodes.len() > 1 && others.is_empty(),
+        "{others:?} of {nodes:?}"
     );
+    let console = fs::symlink_metadata(app.path("/dev/console")).is_err();
+    for path in ["/dev/null", "/dev/zero", nodes[1]] {
+        pod.enter(None, &["/rkt-probe", "write", path, "|/planted"]);
+    }
+    let same = pattern() == before && fs::read_to_string(&target).unwrap() == "of the host\n";
+    // Who takes the image's own for a node writes to what it leads to.
+    let root = rkt.open_dir("naive");
+    fs::create_dir(root.join("dev")).unwrap();
+    std::os::unix::fs::symlink(&target, root.join("dev/null")).unwrap();
+    fs::write(root.join("dev/null"), "|/planted").unwrap();
+    let naive = fs::read_to_string(&target).unwrap() == "|/planted";
+    record_held("G12.1", console && same, naive);
+    pod.kill().ok();
 }
 
 #[test]
@@ -238,19 +276,42 @@ fn cve_2022_23648_a_volume_of_the_image_that_is_a_link_shows_nothing_of_the_host
     let Some(rkt) = Rkt::needs(&[]) else { return };
     let outside = rkt.open_dir("outside");
     fs::write(outside.join("secret"), "of the host\n").unwrap();
-    let up = format!("../../../../../../..{}", outside.display());
+    let up = "../".repeat(12);
+    let far = format!("{up}{}", outside.display());
+    let own = Entry::file("own", "of the image\n");
+    let mut led = Vec::new();
     for to in [
         outside.display().to_string(),
-        up,
+        far,
         "/proc/self/root".to_owned(),
+        "/".to_owned(),
+        up,
+        "/proc/1/root".to_owned(),
     ] {
-        let image = Image::with_probe(&[Entry::link("data", &to)]);
+        let image = Image::with_probe(&[Entry::link("data", &to), own.clone()]);
         let image = image.set("Volumes", json!({ "/data": {} }));
-        let done = run(&rkt, &image, &["--", "list", "/data"]);
-        assert!(!done.out.contains("secret"), "{to}\n{done}");
+        // What is copied up, listed or written is the image's own, if anything is.
+        let secret = format!("/data/{}/secret", outside.display());
+        for words in [["list", "/data"], ["cat", "/data/secret"], ["cat", &secret]] {
+            let mut all = vec!["--"];
+            all.extend(words);
+            let done = run(&rkt, &image, &all);
+            let told = done.out.contains("secret") || done.out.contains("of the host");
+            led.extend(told.then(|| format!("{to}\n{done}")));
+        }
         let done = run(&rkt, &image, &["--", "write", "/data/planted", "x"]);
-        assert_eq!(fs::read_dir(&outside).unwrap().count(), 1, "{to}\n{done}");
+        if fs::read_dir(&outside).unwrap().count() != 1 {
+            led.push(format!("{to}\n{done}"));
+        }
     }
+    assert!(led.is_empty(), "{led:?}");
+    // Who copies by path, in a root that an image has made, copies what is the host's.
+    let root = rkt.open_dir("naive");
+    std::os::unix::fs::symlink(&outside, root.join("data")).unwrap();
+    let copied = fs::read_dir(root.join("data")).unwrap().flatten();
+    let naive = copied.map(|e| e.file_name()).any(|n| n == "secret");
+    record_held("G09.1", led.is_empty(), naive);
+    rkt.leaves_nothing();
 }
 
 #[test]
@@ -324,10 +385,79 @@ fn cve_2021_41190_an_index_that_is_also_a_manifest_is_refused() {
         .is_one_clear_error();
 }
 
+/// G20: names of images, pods and apps, and labels, that drive a terminal, lead elsewhere or
+/// are without end.
 #[test]
 fn no_names_with_escapes_reach_a_terminal() {
     let Some(rkt) = Rkt::needs(&[]) else { return };
+    let clean = |done: &Done| {
+        let bad = |text: &str| {
+            text.chars()
+                .any(|c| c.is_control() && c != '\n' && c != '\t')
+        };
+        assert!(
+            !bad(&done.out) && !bad(&done.err),
+            "{:?} {:?}",
+            done.out,
+            done.err
+        );
+    };
     let image = Image::with_probe(&[]).set("Entrypoint", json!(["/bin/\x1b[2Jgone"]));
-    let done = run(&rkt, &image, &[]).ends_with(127);
-    assert!(!done.err.contains('\x1b'), "{:?}", done.err);
+    clean(&run(&rkt, &image, &[]).ends_with(127));
+    let long = "a".repeat(4096);
+    for name in ["\x1b[2J", "a\nb", "../../x", "..", "a/b", "\u{9b}2J", &long] {
+        for words in [
+            &[PROBE, &format!("--name={name}")][..],
+            &[&format!("--pod-name={name}"), PROBE],
+            &[&format!("--volume={name},kind=empty"), PROBE],
+            &[&format!("docker://127.0.0.1:1/{name}")],
+            &[&format!("--user-label={name}"), PROBE],
+        ] {
+            let done = rkt.run(words);
+            assert!([125, 254].contains(&done.status), "{done}");
+            clean(&done);
+        }
+        for words in [
+            ["status", name],
+            ["logs", name],
+            ["rm", name],
+            ["audit", name],
+        ] {
+            let done = rkt.rkt(&words);
+            assert!(done.status != 0, "{done}");
+            clean(&done);
+        }
+    }
+    // Words that have to be taken are shown without their powers.
+    let evil = "dir\x1b[2J\x1b]0;title\x07\nx";
+    let label = format!("--user-label=who={evil}");
+    let own = format!("--user-annotation=why={evil}");
+    let value = format!("--environment=WHO={evil}");
+    let pod = rkt.start(&[&label, PROBE, &own, &value, "--name=a", "--", "sleep"]);
+    let uuid = pod.uuid.as_str();
+    let mut shown = 0;
+    for words in [
+        &["list"][..],
+        &["list", "--full"],
+        &["list", "--format=json"],
+        &["status", uuid],
+        &["status", uuid, "--format=json"],
+        &["explain", uuid],
+        &["cat-manifest", uuid],
+    ] {
+        let done = rkt.rkt(words);
+        shown += usize::from(done.out.contains("title"));
+        clean(&done);
+    }
+    assert!(shown >= 5, "it is shown {shown} times");
+    let status = rkt.rkt(&["status", uuid]).ok();
+    assert!(status.contains("user-label-who=dir"), "{status}");
+    let told = pod.status();
+    assert_eq!(told["user_labels"]["who"], evil);
+    assert_eq!(told["apps"][0]["user_annotations"]["why"], evil);
+    pod.kill().ok();
+    // Who prints it as it is.
+    fs::write(rkt.file(evil), "").unwrap();
+    let raw = rkt_tests::command::tool("ls", &[&rkt.file("").display().to_string()]);
+    record_held("G20.1", true, raw.contains("\x1b[2J"));
 }
