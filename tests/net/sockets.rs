@@ -1,7 +1,7 @@
 //! `--port=...,via=socket`: the app gets the listening socket of the host (`sd_listen_fds(3)`).
 
 use rkt_tests::attack::record_held;
-use rkt_tests::images::{self, PYTHON};
+use rkt_tests::images::{self, NGINX, PYTHON};
 use rkt_tests::{Need, Pod, Rkt};
 use rustix::net::{AddressFamily, Shutdown, SocketType};
 use std::io::{Read, Write};
@@ -49,8 +49,8 @@ fn free_port() -> u16 {
     found.local_addr().unwrap().port()
 }
 
-/// What is answered to a client who comes from this address.
-fn ask_from(from: Ipv4Addr, port: u16) -> String {
+/// What is answered to a client who comes from this address and says these words.
+fn ask_from(from: Ipv4Addr, port: u16, words: &str) -> String {
     let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
     rustix::net::bind(&socket, &SocketAddr::from((from, 0))).unwrap();
     rustix::net::connect(&socket, &SocketAddr::from((Ipv4Addr::LOCALHOST, port))).unwrap();
@@ -58,6 +58,7 @@ fn ask_from(from: Ipv4Addr, port: u16) -> String {
     stream
         .set_read_timeout(Some(Duration::from_secs(30)))
         .unwrap();
+    stream.write_all(words.as_bytes()).unwrap();
     let mut said = String::new();
     stream.read_to_string(&mut said).unwrap();
     said
@@ -89,7 +90,7 @@ fn an_app_without_a_network_serves_clients_it_sees_as_they_are() {
     pod.wait_for_log("web", "serving 1");
     assert!(pod.logs("web").contains(&format!("'127.0.0.1', {port}")));
     for from in [Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 7, 7, 7)] {
-        let said = ask_from(from, port);
+        let said = ask_from(from, port, "");
         assert!(said.starts_with(&format!("{from} ")), "{said}");
     }
     // Nothing of it is for those who enter, and the audit knows it.
@@ -114,6 +115,39 @@ fn an_app_without_a_network_serves_clients_it_sees_as_they_are() {
 }
 
 #[test]
+fn nginx_takes_the_socket_as_from_its_own_predecessor() {
+    let Some(rkt) = Rkt::needs(&needs()) else {
+        return;
+    };
+    let port = free_port();
+    let config = rkt.file("nginx.conf");
+    let text = format!(
+        "events {{}} http {{ server {{ listen 127.0.0.1:{port}; location / {{\
+         return 200 \"served $remote_addr\\n\"; }} }} }}\n"
+    );
+    std::fs::write(&config, text).unwrap();
+    let volume = format!("-v{}:/etc/nginx/nginx.conf:ro", config.display());
+    let option = format!("--port={port}:{port},via=socket");
+    let image = NGINX.oci();
+    // nginx's own word for sockets that it was handed; it compares their addresses with its
+    // configuration.
+    let words = [
+        "--net=none",
+        &option,
+        &volume,
+        &image,
+        "--name=web",
+        "--environment=NGINX=3;",
+    ];
+    let pod = rkt.start(&words);
+    let from = Ipv4Addr::new(127, 7, 7, 7);
+    let said = ask_from(from, port, "GET / HTTP/1.0\r\n\r\n");
+    assert!(said.ends_with("served 127.7.7.7\n"), "{said}");
+    rkt.rkt(&["audit", &pod.uuid]).ok();
+    pod.stop().ok();
+}
+
+#[test]
 fn clients_wait_while_the_app_is_restarted() {
     let Some(rkt) = Rkt::needs(&needs()) else {
         return;
@@ -121,7 +155,7 @@ fn clients_wait_while_the_app_is_restarted() {
     let port = free_port();
     let pod = serve(&rkt, port);
     pod.wait_for_log("web", "serving 1");
-    let first = ask_from(Ipv4Addr::LOCALHOST, port);
+    let first = ask_from(Ipv4Addr::LOCALHOST, port, "");
     // It is stopped: the kernel takes the connection, nobody answers it.
     let app = pod.app("web").pid;
     rkt_tests::host::signal(app, rustix::process::Signal::STOP);
@@ -129,7 +163,7 @@ fn clients_wait_while_the_app_is_restarted() {
         let stat = std::fs::read_to_string(format!("/proc/{app}/stat")).unwrap();
         stat.contains(") T ")
     });
-    let client = std::thread::spawn(move || ask_from(Ipv4Addr::LOCALHOST, port));
+    let client = std::thread::spawn(move || ask_from(Ipv4Addr::LOCALHOST, port, ""));
     rkt.rkt(&["app", "restart", "--force", &pod.uuid, "--app=web"])
         .ok();
     let second = client.join().unwrap();
@@ -146,7 +180,7 @@ fn clients_wait_while_the_app_is_restarted() {
     });
     rkt.rkt(&["app", "restart", "--force", &pod.uuid, "--app=web"])
         .ok();
-    let third = ask_from(Ipv4Addr::LOCALHOST, port);
+    let third = ask_from(Ipv4Addr::LOCALHOST, port, "");
     assert_ne!(pid(&second), pid(&third));
 }
 
