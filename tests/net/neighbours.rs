@@ -317,3 +317,37 @@ fn an_app_cannot_write_what_it_is_told() {
     other.kill().ok();
     wait_for_no(&pod, "other");
 }
+
+#[test]
+fn pods_on_a_network_of_plugins_find_each_other_too() {
+    let list = r#"{"cniVersion":"1.0.0","name":"lab","plugins":[{"type":"counts"}]}"#;
+    let Some((rkt, option)) = super::plugins::configured_with(list, &[]) else {
+        return;
+    };
+    let count = rkt.file("count").display().to_string();
+    let script = format!(
+        r#"[ $CNI_COMMAND = ADD ] || exit 0; echo >> {count}
+        echo '{{"cniVersion":"1.0.0","ips":[{{"address":"10.7.7.'$(wc -l < {count})'/24"}}]}}'"#
+    );
+    super::plugins::plugin(&rkt, "counts", &script);
+    let start = |name: &str| {
+        let name = format!("--hostname={name}");
+        rkt.start(&[
+            &option,
+            "--net=lab",
+            &name,
+            PROBE,
+            "--name=a",
+            "--",
+            "sleep",
+        ])
+    };
+    let (first, second) = (start("first"), start("second"));
+    wait_for_line(&first, "10.7.7.2\tsecond\n");
+    assert!(hosts(&second, "a").contains("10.7.7.1\tfirst\n"));
+    second.kill().ok();
+    wait_for_no(&first, "second");
+    first.kill().ok();
+    rkt.gc();
+    rkt.leaves_nothing();
+}
