@@ -17,8 +17,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Between two looks.
-const PERIOD: Duration = Duration::from_millis(1);
+/// Between two looks: a little less than a millisecond, since some come late.
+const PERIOD: Duration = Duration::from_micros(900);
 /// What it leaves to the others between two looks, however late it is.
 const REST: Duration = Duration::from_micros(100);
 /// More reports of the same kind say no more.
