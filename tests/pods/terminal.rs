@@ -199,6 +199,7 @@ fn the_operators_terminal_never_enters_the_pod() {
     let outside = rustix::fs::stat(ptsname(&terminal.size, Vec::new()).unwrap()).unwrap();
     let pids = rkt_tests::host::cgroup_processes(&rkt_tests::host::v2_root().join(&rkt.cgroup));
     assert!(!pids.is_empty());
+    let mut apps = Vec::new();
     for pid in pids {
         let process = rkt_tests::eyes::Process::read(pid).unwrap();
         for fd in process.descriptors().into_keys() {
@@ -211,8 +212,12 @@ fn the_operators_terminal_never_enters_the_pod() {
             }
         }
         if process.inner_pid() != 1 {
-            rkt_tests::host::signal(pid, rustix::process::Signal::USR1);
+            apps.push(pid);
         }
+    }
+    // Each has been looked at: with the first of them the pod ends.
+    for pid in apps {
+        rkt_tests::host::signal(pid, rustix::process::Signal::USR1);
     }
     wait_for("the end", 10, || terminal.screen().contains("got 10"));
     terminal.end();
