@@ -234,6 +234,28 @@ fn isolators_are_obeyed_or_refused_by_name() {
     let isolators = manifest["apps"][0]["app"]["isolators"].to_string();
     assert!(isolators.contains("67108864"), "{isolators}");
     pod.stop().ok();
+    // Less weight than others an image may ask for, not more.
+    if Need::Controller("cpu").missing().is_none() {
+        let shares = |n: u32| with(json!([{ "name": "os/linux/cpu-shares", "value": n }]));
+        let weight = |pod: &rkt_tests::Pod<'_>| {
+            let root = rkt_tests::host::controller_root("cpu").unwrap();
+            let group = root.join(&rkt.cgroup).join(&pod.uuid).join("app-a");
+            let read = |name: &str| std::fs::read_to_string(group.join(name)).ok();
+            read("cpu.shares").or_else(|| read("cpu.weight")).unwrap()
+        };
+        let pod = rkt.start(&[UNSIGNED, &shares(512), "--name=a", "--", "sleep"]);
+        assert!(["512", "20"].contains(&weight(&pod).trim()));
+        pod.stop().ok();
+        let greedy = shares(4096);
+        rkt.run(&[UNSIGNED, &greedy, "--name=a", "--", "exit", "0"])
+            .ends_with(125)
+            .is_one_clear_error()
+            .says("--cpu-shares=4096");
+        let granted = [UNSIGNED, &greedy, "--cpu-shares=4096", "--name=a"];
+        let pod = rkt.start(&[&granted[..], &["--", "sleep"]].concat());
+        assert!(["4096", "157"].contains(&weight(&pod).trim()));
+        pod.stop().ok();
+    }
     // A list of system calls of the image: within the default one, and the user's replaces it.
     let list = json!([{ "name": "os/linux/seccomp-remove-set", "value": { "set": ["getcwd"], "errno": "EPERM" } }]);
     let path_of_list = with(list);

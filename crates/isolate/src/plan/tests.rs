@@ -428,10 +428,14 @@ fn tasks_are_bounded_by_default_and_a_zero_lifts_it() {
     let cpu = Isolator::Cpu {
         limit: "500m".into(),
     };
-    let all = of(&[memory, cpu], Scope::App);
+    let all = of(&[memory, cpu, Isolator::CpuShares(2)], Scope::App);
     assert_eq!(all[0].value, 64 << 20);
     assert_eq!(all[1].value, 500);
-    assert_eq!(all[2], pids(1024));
+    assert_eq!((all[2].knob, all[2].value), (Knob::CpuShares, 2));
+    assert_eq!(all[3], pids(1024));
+    for shares in [0, 1, 262_145] {
+        assert!(limits(&[Isolator::CpuShares(shares)], Scope::App, &host()).is_err());
+    }
 }
 
 #[test]
