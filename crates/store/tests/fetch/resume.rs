@@ -173,7 +173,7 @@ fn gc_takes_what_is_left_of_a_fetch() {
 #[test]
 fn a_server_that_drips_is_given_up() {
     let mut lab = Lab::new();
-    lab.options.network.patience.stall = std::time::Duration::from_millis(300);
+    lab.options.network.patience.stall = std::time::Duration::from_millis(1500);
     let made = big();
     let shelf = Shelf::of("latest", &made);
     let layer = digest(&made.layers[0]);
