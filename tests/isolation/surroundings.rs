@@ -1,7 +1,7 @@
 //! What stands around an app: mounts, limits, descriptors, cgroups, its own /dev.
 
 use rkt_tests::eyes::Process;
-use rkt_tests::{Need, Rkt, host};
+use rkt_tests::{Need, Rkt, host, wait_for};
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
@@ -137,7 +137,12 @@ fn devices_are_the_few_of_the_policy() {
 fn an_app_has_three_descriptors_and_none_of_them_is_a_file() {
     let Some(rkt) = Rkt::needs(&[]) else { return };
     let pod = rkt.start(&[PROBE, "--name=a", "--", "sleep"]);
-    let fds = pod.app("a").descriptors();
+    // Its runtime looks at its own maps as it begins.
+    let mut fds = pod.app("a").descriptors();
+    wait_for("the program to have begun", 5, || {
+        fds = pod.app("a").descriptors();
+        !fds.values().any(|to| to.ends_with("/maps"))
+    });
     assert_eq!(
         fds.keys().copied().collect::<Vec<_>>(),
         [0, 1, 2],
