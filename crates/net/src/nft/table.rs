@@ -27,6 +27,7 @@ const SNAT: i32 = 100;
 
 /// Numbers of ICMPv6 (RFC 4861, RFC 3810) and ICMP.
 const ICMP: u8 = 1;
+const TCP: u8 = 6;
 const ICMP6: u8 = 58;
 const UDP: u8 = 17;
 const ROUTER_ADVERTISEMENT: u8 = 134;
@@ -322,6 +323,9 @@ impl Writer<'_> {
                 &[&is_ip(family, ip), &to_it, &uninvited],
             );
         }
+        // Most of all packets: they need not be asked what else they might be.
+        let tcp = [E::Meta(Meta::Transport, 0), E::Is(0, vec![TCP])];
+        self.rule(&[&tcp, &accept]);
         let neighbor = is_message(ICMP6, 0, &[NEIGHBOR_ADVERTISEMENT]);
         let foreign = [E::NotIn(of(Ip::V6, set::SOURCE), 0)];
         self.refuse(
