@@ -213,6 +213,14 @@ fn is_message(protocol: u8, at: u32, is: &[u8]) -> Vec<E> {
     ]
 }
 
+fn to_loopback() -> Vec<E> {
+    vec![
+        destination(Ip::V4, 0),
+        E::Mask(0, vec![255, 0, 0, 0]),
+        E::Is(0, vec![127, 0, 0, 0]),
+    ]
+}
+
 fn state(of: Tracked, bits: u32) -> Vec<E> {
     vec![
         E::Tracked(of, 0),
@@ -309,11 +317,7 @@ impl Writer<'_> {
 
         self.chain(WANTED);
         let v4 = is_ip(family, Ip::V4);
-        let loopback = [
-            destination(Ip::V4, 0),
-            E::Mask(0, vec![255, 0, 0, 0]),
-            E::Is(0, vec![127, 0, 0, 0]),
-        ];
+        let loopback = to_loopback();
         self.refuse("loopback of the host", &[&v4, &loopback]);
         for (ip, of_host) in [(Ip::V4, METADATA.to_vec()), (Ip::V6, METADATA6.to_vec())] {
             let to_it = [destination(ip, 0), E::Is(0, of_host)];
@@ -573,11 +577,7 @@ pub(super) fn make(family: Family, to: &mut Transaction) {
     writer.rule(&[&by(set::LINKS, Verdict::Jump(ARRIVE))]);
     if family != Family::Bridge {
         let own = [E::Meta(Meta::InName, 0), E::In(set::LOCALNET, 0)];
-        let loopback = [
-            destination(Ip::V4, 0),
-            E::Mask(0, vec![255, 0, 0, 0]),
-            E::Is(0, vec![127, 0, 0, 0]),
-        ];
+        let loopback = to_loopback();
         let v4 = is_ip(family, Ip::V4);
         writer.refuse("loopback of the host", &[&own, &v4, &loopback]);
     }
@@ -586,14 +586,9 @@ pub(super) fn make(family: Family, to: &mut Transaction) {
         writer.forward();
         writer.input();
         writer.chain("publish");
-        let from_outside = [
-            destination(Ip::V4, 0),
-            E::Mask(0, vec![255, 0, 0, 0]),
-            E::Is(0, vec![127, 0, 0, 0]),
-            E::Then(Verdict::Accept),
-        ];
         // The loopback of the host is published to the host alone (chain `output`).
-        writer.rule(&[&is_ip(family, Ip::V4), &from_outside]);
+        let accept = [E::Then(Verdict::Accept)];
+        writer.rule(&[&is_ip(family, Ip::V4), &to_loopback(), &accept]);
         writer.ports();
         writer.chain("output");
         writer.ports();
