@@ -76,7 +76,10 @@ pub(super) fn run(asked: &Check) -> Result<u8, Failure> {
     let wanted = |n: &&Network| {
         asked.names.is_empty() || asked.names.iter().any(|name| name == n.plan.name.as_str())
     };
-    let mut host = Host::default();
+    let mut host = Host {
+        forwards: Forwards::look(),
+        firewall: None,
+    };
     let mut verdicts: Vec<Verdict> = found
         .networks
         .iter()
@@ -119,8 +122,8 @@ pub(super) fn run(asked: &Check) -> Result<u8, Failure> {
 }
 
 /// What is the same for all networks, and looked for once.
-#[derive(Default)]
 struct Host {
+    forwards: Forwards,
     firewall: Option<Option<String>>,
 }
 
@@ -170,7 +173,7 @@ fn verdict(network: &Network, all: &[Network], asked: &Check, host: &mut Host) -
     if matches!(plan.driver, Driver::Bridge | Driver::Ptp) {
         problems.extend(host.firewall().cloned());
     }
-    for setting in unforwarded(std::slice::from_ref(network), Forwards::look()) {
+    for setting in unforwarded(std::slice::from_ref(network), host.forwards) {
         match net_probe::can_be_set(setting) {
             true => notes.push(format!("{setting} is off; a start turns it on")),
             false => problems.push(format!(
