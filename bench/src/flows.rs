@@ -216,20 +216,13 @@ fn flow(server: Option<u32>, client: u32, at: &str, by: Option<&str>) -> Result<
     let at = format!("{at}:{PORT}");
     let to = by.unwrap_or(&at);
     let doing = || format!("measure a flow to `{to}`");
-    let mut taking = within(server)
-        .args(["traffic", "take", &at])
-        .stdout(Stdio::piped())
-        .spawn()
-        .doing(doing)?;
-    let mut line = String::new();
-    if let Some(out) = taking.stdout.take() {
-        BufReader::new(out).read_line(&mut line).doing(doing)?;
-    }
+    let mut taking = ready(within(server).args(["traffic", "take", &at])).doing(doing)?;
     let sent = within(Some(client))
         .args(["traffic", "send", to, &BYTES.to_string()])
         .output()
         .doing(doing);
-    if sent.as_ref().is_ok_and(|out| !out.status.success()) {
+    // Nobody comes to it any more.
+    if !sent.as_ref().is_ok_and(|out| out.status.success()) {
         let _ended = taking.kill();
     }
     let _ended = taking.wait();
@@ -237,6 +230,15 @@ fn flow(server: Option<u32>, client: u32, at: &str, by: Option<&str>) -> Result<
     let text = String::from_utf8_lossy(&sent.stdout);
     let why = || Fault::new(String::from_utf8_lossy(&sent.stderr).trim().to_owned());
     text.trim().parse().map_err(|_| why())
+}
+
+/// Starts a command and waits until it says a line.
+fn ready(command: &mut Command) -> std::io::Result<Child> {
+    let mut child = command.stdout(Stdio::piped()).spawn()?;
+    if let Some(out) = child.stdout.take() {
+        BufReader::new(out).read_line(&mut String::new())?;
+    }
+    Ok(child)
 }
 
 /// This program.
@@ -260,16 +262,9 @@ struct Holder(Child);
 
 impl Holder {
     fn start() -> Result<Self> {
-        let doing = || "make a network".to_owned();
-        let mut child = Command::new("unshare")
-            .args(["--net", "sh", "-c", "echo there; exec sleep 3600"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .doing(doing)?;
-        let mut line = String::new();
-        if let Some(out) = child.stdout.take() {
-            BufReader::new(out).read_line(&mut line).doing(doing)?;
-        }
+        let mut command = Command::new("unshare");
+        command.args(["--net", "sh", "-c", "echo there; exec sleep 3600"]);
+        let child = ready(&mut command).doing(|| "make a network".to_owned())?;
         Ok(Self(child))
     }
 }

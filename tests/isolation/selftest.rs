@@ -3,7 +3,7 @@
 use rkt_tests::command::Done;
 use rkt_tests::{Need, Rkt, host};
 use serde_json::Value;
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 
 /// Attacks of the table that need no stage: fewer would mean that some were lost.
 const LEAST: u64 = 150;
@@ -174,17 +174,23 @@ fn the_released_binary_attacks_as_well() {
     nothing_is_left(&rkt);
 }
 
+/// A self-test whose pod is there.
+fn attacking(rkt: &Rkt) -> Child {
+    let mut command = rkt.command(&["selftest"]);
+    let quiet = command.stdout(Stdio::null()).stderr(Stdio::null());
+    let child = quiet.spawn().unwrap();
+    rkt_tests::wait_for("the pod of the self-test", 60, || {
+        rkt.pod_dirs().iter().any(|d| d.join("apps").exists())
+    });
+    child
+}
+
 #[test]
 fn one_that_is_interrupted_leaves_no_pod() {
     let Some(rkt) = Rkt::needs(&[Need::Landlock]) else {
         return;
     };
-    let mut command = rkt.command(&["selftest"]);
-    let quiet = command.stdout(Stdio::null()).stderr(Stdio::null());
-    let mut child = quiet.spawn().unwrap();
-    rkt_tests::wait_for("the pod of the self-test", 60, || {
-        rkt.pod_dirs().iter().any(|d| d.join("apps").exists())
-    });
+    let mut child = attacking(&rkt);
     host::signal(child.id().try_into().unwrap(), rustix::process::Signal::INT);
     let status = child.wait().unwrap();
     assert!(!status.success(), "{status}");
@@ -198,12 +204,7 @@ fn one_that_is_killed_takes_its_pod_along_and_gc_the_rest() {
     let Some(rkt) = Rkt::needs(&[Need::Landlock]) else {
         return;
     };
-    let mut command = rkt.command(&["selftest"]);
-    let quiet = command.stdout(Stdio::null()).stderr(Stdio::null());
-    let mut child = quiet.spawn().unwrap();
-    rkt_tests::wait_for("the pod of the self-test", 60, || {
-        rkt.pod_dirs().iter().any(|d| d.join("apps").exists())
-    });
+    let mut child = attacking(&rkt);
     let names = std::fs::read_dir(rkt.run_dir()).unwrap().flatten();
     let scene = names
         .map(|e| e.file_name().into_string().unwrap())
