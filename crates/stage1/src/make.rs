@@ -105,8 +105,14 @@ impl Pod {
             let made = sandbox.shared(host, plan)?;
             let shared = &*self.shared.insert(made.shared);
             let template = &*self.spent.insert(made.template);
-            let held = std::mem::take(&mut self.held);
-            self.wired = wire(&mut self.wires, host, plan, shared, made.wire, held)?;
+            self.wired = wire(
+                &mut self.wires,
+                host,
+                plan,
+                shared,
+                made.wire,
+                &mut self.held,
+            )?;
             sandbox.wait_ready()?;
             let (rkt, pod) = (inherited.rkt.as_ref(), inherited.pod.as_fd());
             let net = shared.net.as_ref();
@@ -151,8 +157,7 @@ impl Pod {
         let is_ready = to_wire.is_none();
         if let Some(socket) = to_wire {
             // While the roots are made.
-            let held = std::mem::take(&mut self.held);
-            self.wired = wire(&mut self.wires, host, plan, shared, socket, held)?;
+            self.wired = wire(&mut self.wires, host, plan, shared, socket, &mut self.held)?;
         }
         let abi = rkt_sys::landlock::abi().unwrap_or(0);
         let rest = makings.into_iter().zip(users).zip(groups).zip(launchers);
@@ -286,14 +291,14 @@ impl Pod {
     }
 }
 
-/// Makes the networks that rkt's own drivers make.
+/// Makes the networks that rkt's own drivers make. Without one, the ports stay `held` by the pod.
 fn wire(
     wires: &mut Wires,
     host: &Host,
     plan: &Plan,
     shared: &Shared,
     socket: Option<Socket>,
-    held: Vec<(PortPlan, Option<OwnedFd>)>,
+    held: &mut Vec<(PortPlan, Option<OwnedFd>)>,
 ) -> Result<Vec<Wired>, Failure> {
     let own = |n: &&NetworkPlan| !matches!(n.driver, Driver::Cni | Driver::Pasta);
     let own: Vec<NetworkPlan> = plan.networks.iter().filter(own).cloned().collect();
@@ -307,7 +312,7 @@ fn wire(
         netns: netns.as_fd(),
         pod: socket,
     };
-    Ok(wires.make(&site, &own, held)?)
+    Ok(wires.make(&site, &own, std::mem::take(held))?)
 }
 
 fn hold(host: &Host, plan: &Plan, app: &AppPlan, base: u32) -> Result<Option<Holder>, Failure> {
