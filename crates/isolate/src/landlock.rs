@@ -6,7 +6,7 @@
 use crate::error::{Doing, Error, Kind};
 use rkt_sys::landlock as sys;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 /// The lowest ABI that is used: ABI 1 forbids every rename between directories.
 pub const MIN_ABI: u32 = 2;
@@ -61,7 +61,7 @@ fn queues(app_root: BorrowedFd<'_>) -> Option<OwnedFd> {
     const MQUEUE: u64 = 0x1980_0202;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let within = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    let root = openat2(app_root, "dev/mqueue", flags, Mode::empty(), within).ok()?;
+    let root = rkt_sys::fd::open(app_root, "dev/mqueue", flags, Mode::empty(), within).ok()?;
     let kind = rustix::fs::fstatfs(&root).ok()?.f_type;
     (u64::try_from(kind).ok()? == MQUEUE).then_some(root)
 }

@@ -17,21 +17,14 @@ pub(crate) fn open_dir(dir: BorrowedFd<'_>, path: &str) -> Result<OwnedFd, Errno
     open(dir, path, flags)
 }
 
-/// Opens a file below `dir`; `EAGAIN` of openat2 (a rename elsewhere meanwhile) is retried.
+/// Opens a file below `dir`.
 pub(crate) fn open(dir: BorrowedFd<'_>, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
     let mode = if flags.contains(OFlags::CREATE) {
         Mode::from_raw_mode(0o600)
     } else {
         Mode::empty()
     };
-    let mut tries = 0;
-    loop {
-        match rustix::fs::openat2(dir, path, flags | OFlags::CLOEXEC, mode, INSIDE) {
-            Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) if tries < 16 => tries += 1,
-            done => return done,
-        }
-    }
+    rkt_sys::fd::open(dir, path, flags, mode, INSIDE)
 }
 
 /// Reads a file of at most `limit` bytes; `None` when it does not exist.

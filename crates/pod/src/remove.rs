@@ -116,12 +116,5 @@ fn take(
 
 fn open(dir: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mut tries = 0;
-    loop {
-        match rustix::fs::openat2(dir, name, flags, Mode::empty(), INSIDE) {
-            Err(Errno::AGAIN) if tries < 16 => tries += 1,
-            Err(Errno::INTR) => {}
-            done => return done,
-        }
-    }
+    rkt_sys::fd::open(dir, name, flags, Mode::empty(), INSIDE)
 }

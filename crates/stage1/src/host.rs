@@ -112,15 +112,7 @@ pub(crate) fn open_in(
     let relative = path.trim_start_matches('/');
     let relative = if relative.is_empty() { "." } else { relative };
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | resolve;
-    let mut tries = 0;
-    loop {
-        let flags = flags | OFlags::CLOEXEC;
-        match rustix::fs::openat2(dir, relative, flags, Mode::empty(), resolve) {
-            // The kernel could not rule out a race with a rename above us; openat2(2) says retry.
-            Err(rustix::io::Errno::AGAIN) if tries < 32 => tries += 1,
-            result => return result,
-        }
-    }
+    rkt_sys::fd::open(dir, relative, flags, Mode::empty(), resolve)
 }
 
 /// Waits until `fd` can be read or the deadline has passed; whether it can be read.

@@ -99,7 +99,7 @@ fn open(path: &CStr, flags: OFlags) -> Result<OwnedFd, Errno> {
         OFlags::NONBLOCK | OFlags::NOCTTY
     };
     let flags = flags | OFlags::CLOEXEC | careful;
-    rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS)
+    rkt_sys::fd::open(CWD, path, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS)
 }
 
 fn diagnose(start: &Start<'_>, out: &mut [u8; TEXT + 1]) -> Option<(Cause, usize)> {

@@ -282,13 +282,8 @@ fn load(start: &Start<'_>, filter: &[u8]) -> io::Result<()> {
 /// program would lead to what the launcher holds open (CVE-2024-21626, CVE-2019-5736).
 fn open_own(path: &std::ffi::CStr, flags: OFlags) -> io::Result<OwnedFd> {
     let flags = flags | OFlags::PATH | OFlags::CLOEXEC;
-    Ok(rustix::fs::openat2(
-        CWD,
-        path,
-        flags,
-        FileMode::empty(),
-        ResolveFlags::NO_MAGICLINKS,
-    )?)
+    let rules = ResolveFlags::NO_MAGICLINKS;
+    Ok(fd::open(CWD, path, flags, FileMode::empty(), rules)?)
 }
 
 fn enter_cwd(start: &Start<'_>) -> io::Result<()> {

@@ -40,7 +40,7 @@ impl Directory {
 
 impl Files for Directory {
     fn open(&self, path: &str) -> Result<(Box<dyn Read + '_>, u64)> {
-        let fd = rustix::fs::openat2(
+        let fd = rkt_sys::fd::open(
             &self.0,
             path,
             OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC,

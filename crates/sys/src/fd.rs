@@ -1,7 +1,38 @@
-//! Descriptors: close_range, close-on-exec, memfd.
+//! Descriptors: openat2, close_range, close-on-exec, memfd.
 
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
 use std::io;
+
+/// How often a way is walked again before a host is believed to rename without end.
+const WALKS: u32 = 1000;
+
+/// Opens `path` from `dir` with rules for the way (`openat2(2)`, Linux 5.6); close-on-exec.
+///
+/// A `..` on a way that may not be left cannot be taken while anything on the host is renamed or
+/// mounted: the kernel says `EAGAIN` and wants to be asked again, which is done here.
+///
+/// # Errors
+/// What openat2 says: `EXDEV` and `ELOOP` for a broken rule; `EAGAIN` after a thousand walks.
+pub fn open(
+    dir: impl AsFd,
+    path: impl rustix::path::Arg + Copy,
+    flags: OFlags,
+    mode: Mode,
+    rules: ResolveFlags,
+) -> Result<OwnedFd, Errno> {
+    let mut walks = 0;
+    loop {
+        #[expect(clippy::disallowed_methods, reason = "the one place that asks again")]
+        let opened = rustix::fs::openat2(&dir, path, flags | OFlags::CLOEXEC, mode, rules);
+        match opened {
+            Err(Errno::AGAIN) if walks < WALKS => walks += 1,
+            Err(Errno::INTR) => {}
+            done => return done,
+        }
+    }
+}
 
 /// Turns a raw result into the errno way.
 pub(crate) fn check(result: libc::c_long) -> io::Result<libc::c_long> {
@@ -150,4 +181,43 @@ pub fn onto_number(fd: BorrowedFd<'_>, number: RawFd) -> io::Result<()> {
     // never dropped, since the process ends by exec or `_exit`.
     check(unsafe { libc::dup2(fd.as_raw_fd(), number) }.into())?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::CWD;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    #[test]
+    fn a_way_up_is_walked_again_while_the_host_renames() {
+        let top = std::env::temp_dir().join(format!("rkt-sys-open-{}", std::process::id()));
+        std::fs::create_dir_all(top.join("a/b")).unwrap();
+        std::fs::write(top.join("file"), "").unwrap();
+        let root = rustix::fs::open(&top, OFlags::PATH, Mode::empty()).unwrap();
+        let ended = AtomicBool::new(false);
+        let (mut refused, mut opened) = (0, 0);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let (one, two) = (top.join("one"), top.join("a/two"));
+                std::fs::write(&one, "").unwrap();
+                while !ended.load(Ordering::Relaxed) {
+                    rustix::fs::renameat(CWD, &one, CWD, &two).unwrap();
+                    rustix::fs::renameat(CWD, &two, CWD, &one).unwrap();
+                }
+            });
+            let (way, rules) = ("a/b/../../file", ResolveFlags::IN_ROOT);
+            for _ in 0..20_000 {
+                // The control: without asking again it is refused now and then.
+                #[expect(clippy::disallowed_methods, reason = "what is asked again")]
+                let once = rustix::fs::openat2(&root, way, OFlags::PATH, Mode::empty(), rules);
+                refused += u32::from(once.is_err_and(|e| e == Errno::AGAIN));
+                opened += u32::from(open(&root, way, OFlags::PATH, Mode::empty(), rules).is_ok());
+            }
+            ended.store(true, Ordering::Relaxed);
+        });
+        std::fs::remove_dir_all(&top).unwrap();
+        assert_eq!(opened, 20_000, "{refused} refused at once");
+        assert!(refused > 0, "nothing was renamed meanwhile");
+    }
 }

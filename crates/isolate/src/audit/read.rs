@@ -288,7 +288,7 @@ fn descriptors(at: BorrowedFd<'_>, pid: i32, facts: &mut Facts) -> Result<(), Er
 fn look(root: &OwnedFd, path: &str) -> Option<OwnedFd> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    rustix::fs::openat2(root, path, flags, Mode::empty(), resolve).ok()
+    rkt_sys::fd::open(root, path, flags, Mode::empty(), resolve).ok()
 }
 
 fn mount_id(fd: &OwnedFd) -> Option<u64> {

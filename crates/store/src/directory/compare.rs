@@ -69,7 +69,7 @@ impl Compare<'_> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let place = if path.is_empty() { b"." } else { path };
         let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-        let dir = match rustix::fs::openat2(self.tree, name(place), flags, Mode::empty(), beneath) {
+        let dir = match rkt_sys::fd::open(self.tree, name(place), flags, Mode::empty(), beneath) {
             Ok(dir) => dir,
             Err(e) => {
                 self.tell(path, format!("it cannot be opened: {e}"));

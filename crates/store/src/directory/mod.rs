@@ -141,7 +141,7 @@ impl<'a> Render<'a> {
     /// A directory below the root, through no link.
     fn open(&self, path: &[u8]) -> Result<OwnedFd> {
         let path = if path.is_empty() { &b"."[..] } else { path };
-        Ok(rustix::fs::openat2(
+        Ok(rkt_sys::fd::open(
             self.into,
             name(path),
             OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,

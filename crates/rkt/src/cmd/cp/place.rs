@@ -1,12 +1,10 @@
 //! Where paths begin: the host's own tree, or an app's root by descriptor.
 
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fstatfs, openat, openat2};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fstatfs, openat};
 use rustix::io::Errno;
 use std::path::Path;
 
-/// How often a path is looked up again that was renamed meanwhile.
-const TRIES: u32 = 1000;
 /// File systems that show the kernel: nothing is copied from or to them.
 const KERNEL: [u64; 5] = [0x9fa0, 0x6265_6572, 0x6367_7270, 0x27_e0eb, 0x6465_6462];
 
@@ -42,14 +40,7 @@ impl Place {
             return openat(CWD, path, flags, Mode::empty());
         };
         let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        for _ in 0..TRIES {
-            match openat2(root, path, flags, Mode::empty(), inside) {
-                // Something on the way was renamed while `..` was taken.
-                Err(Errno::AGAIN) => {}
-                other => return other,
-            }
-        }
-        Err(Errno::AGAIN)
+        rkt_sys::fd::open(root, path, flags, Mode::empty(), inside)
     }
 }
 

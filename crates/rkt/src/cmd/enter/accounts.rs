@@ -11,7 +11,7 @@ use rkt_spec::image::Accounts;
 use rkt_sys::process::{self, Ended};
 use rkt_sys::{cred, fd};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, openat, openat2};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, openat};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use std::io;
@@ -109,7 +109,7 @@ fn told(path: &str, what: &str) -> io::Error {
 fn read(root: BorrowedFd<'_>, path: &str) -> io::Result<Vec<u8>> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let below = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let file = match openat2(root, path, flags, Mode::empty(), below) {
+    let file = match fd::open(root, path, flags, Mode::empty(), below) {
         Ok(file) => file,
         Err(Errno::NOENT) => return Ok(Vec::new()),
         // A socket, or a FIFO that nobody has open to write.
