@@ -9,6 +9,8 @@ RELEASE := $(OUT)/$(TARGET)/release
 DEV := $(OUT)/$(TARGET)/debug
 # The binaries of the tests: they know how to take defences away, and are never released.
 TESTED := $(OUT)/rkt-tests/bin
+# As released, without that knowledge; not optimised, which would take as long as all tests.
+PLAIN := $(OUT)/rkt-tests/plain
 SKIPS := $(OUT)/rkt-tests/skips
 ATTACKS := $(OUT)/rkt-tests/attacks
 
@@ -57,13 +59,20 @@ tested:
 	@RKT_EMBED_DIR=$(abspath $(TESTED)) $(CARGO) build --quiet -p rkt --features rkt/weaken
 	@install -D -t $(TESTED) $(DEV)/rkt
 
-test: need-tests house unit build test-pods
+.PHONY: plain
+plain:
+	@$(CARGO) build --quiet -p rkt-stage1 -p rkt-probe
+	@install -s -D -t $(PLAIN) $(DEV)/rkt-stage1 $(DEV)/rkt-probe
+	@RKT_EMBED_DIR=$(abspath $(PLAIN)) $(CARGO) build --quiet -p rkt
+	@install -D -t $(PLAIN) $(DEV)/rkt
+
+test: need-tests house unit plain test-pods
 
 # The tests say what they skip and why; a skip that tests/skips.txt does not expect is a failure.
 # Of a whole run the last line is the sum of the attacks; one without a verdict is a failure.
 test-pods: tested
 	@rm -f $(SKIPS) $(ATTACKS) && touch $(SKIPS) $(ATTACKS)
-	@RKT_BIN=$(abspath $(TESTED))/rkt RKT_RELEASE_BIN=$(abspath $(RELEASE))/rkt RKT_TEST_SKIPS=$(abspath $(SKIPS)) \
+	@RKT_BIN=$(abspath $(TESTED))/rkt RKT_PLAIN_BIN=$(abspath $(PLAIN))/rkt RKT_TEST_SKIPS=$(abspath $(SKIPS)) \
 	    RKT_TEST_ATTACKS=$(abspath $(ATTACKS)) \
 	    $(CARGO) test --quiet -p rkt-tests --test rkt -- $(TESTS)
 	@tests/skips.sh $(SKIPS)

@@ -29,8 +29,8 @@ pub enum Need {
     V2,
     /// Landlock with scopes (version 6).
     Landlock,
-    /// The binary that is released, in `RKT_RELEASE_BIN`.
-    Release,
+    /// The binary without what tests alone have, in `RKT_PLAIN_BIN`.
+    Plain,
 }
 
 impl Need {
@@ -64,9 +64,9 @@ impl Need {
                 "controllers in cgroup version 2".to_owned(),
             ),
             Self::Landlock => (landlock() >= 6, "Landlock version 6".to_owned()),
-            Self::Release => (
-                release().is_some(),
-                "the released binary in RKT_RELEASE_BIN".to_owned(),
+            Self::Plain => (
+                plain().is_some(),
+                "the binary without the means of tests in RKT_PLAIN_BIN".to_owned(),
             ),
         };
         (!there).then_some(words)
@@ -113,9 +113,9 @@ pub fn binary() -> Option<PathBuf> {
     Some(target.join("rkt-tests/bin/rkt")).filter(|p| p.exists())
 }
 
-/// The binary as it is released.
-pub fn release() -> Option<PathBuf> {
-    std::env::var_os("RKT_RELEASE_BIN")
+/// The binary as it is released, but for the compiler's effort.
+pub fn plain() -> Option<PathBuf> {
+    std::env::var_os("RKT_PLAIN_BIN")
         .map(PathBuf::from)
         .filter(|p| p.exists())
 }

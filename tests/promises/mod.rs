@@ -117,13 +117,13 @@ fn a_second_start_reads_no_byte_of_the_image() {
 }
 
 #[test]
-fn the_released_binary_does_not_know_how_to_weaken() {
-    let Some(rkt) = Rkt::needs(&[rkt_tests::Need::Release]) else {
+fn the_binary_as_released_does_not_know_how_to_weaken() {
+    let Some(rkt) = Rkt::needs(&[rkt_tests::Need::Plain]) else {
         return;
     };
-    let release = Rkt::with(rkt_tests::need::release().unwrap());
-    let done = release.run(&["--weaken=caps", PROBE, "--", "exit", "0"]);
+    let plain = Rkt::with(rkt_tests::need::plain().unwrap());
+    let done = plain.run(&["--weaken=caps", PROBE, "--", "exit", "0"]);
     done.ends_with(254).is_one_clear_error().says("weaken");
-    release.run(&[PROBE, "--", "exit", "7"]).ends_with(7);
+    plain.run(&[PROBE, "--", "exit", "7"]).ends_with(7);
     drop(rkt);
 }
