@@ -25,7 +25,10 @@ pub(crate) const ABOUT: &str = "1 GiB by one TCP connection";
 /// The column that is made by hand.
 pub(crate) const PLAIN: &str = "plain veth and rule";
 /// The steps.
-pub(crate) const STEPS: [&str; 3] = ["to host", "to pod", "by port"];
+pub(crate) const STEPS: [&str; 4] = ["to host", "to pod", "by port", FILTERED];
+/// The same with `br_netfilter`, which shows to iptables, and so tracks, what a bridge passes on: as
+/// on hosts of docker and Kubernetes. A fresh Debian does not load it, so the other steps go without.
+const FILTERED: &str = "to pod, br_nf";
 
 const BYTES: u64 = 1 << 30;
 const PORT: u16 = 5201;
@@ -153,6 +156,7 @@ pub(crate) fn serve(dir: &Path, rkt: &str, image: &str) -> Result<()> {
         Ok(inside) => inside,
         Err(fault) => return crate::say(&format!("{fault}\n")),
     };
+    filter_bridges(false)?;
     crate::say("ready\n")?;
     for step in std::io::stdin().lines() {
         let step = step.doing(|| "hear what to measure".to_owned())?;
@@ -191,6 +195,12 @@ impl Inside {
         match step {
             "to host" => flow(None, self.a.0, &self.gateway, None),
             "to pod" => flow(Some(self.b.0), self.c.0, &self.b.1, None),
+            FILTERED => {
+                filter_bridges(true)?;
+                let took = flow(Some(self.b.0), self.c.0, &self.b.1, None);
+                filter_bridges(false)?;
+                took
+            }
             _ => {
                 if let Some(rule) = self.rule {
                     run(&format!("nft {rule}"))?;
@@ -208,6 +218,18 @@ impl Inside {
             }
         }
     }
+}
+
+/// The host's switch of `br_netfilter`; nothing when the kernel has none.
+fn filter_bridges(on: bool) -> Result<()> {
+    for family in ["iptables", "ip6tables", "arptables"] {
+        let path = format!("/proc/sys/net/bridge/bridge-nf-call-{family}");
+        match std::fs::write(&path, if on { "1" } else { "0" }) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            other => other.doing(|| format!("write `{path}`"))?,
+        }
+    }
+    Ok(())
 }
 
 /// From the network of `client` to that of `server`, which is the host's when none; `by` is another
