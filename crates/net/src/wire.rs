@@ -15,7 +15,7 @@ use crate::ipam::{self, Lease, Ledger};
 use crate::link;
 use crate::netlink::{Batch, Socket};
 use crate::nft::obstacle::Obstacle;
-use crate::nft::{Firewall, Link as Guarded};
+use crate::nft::{DEVICES, Firewall, Link as Guarded};
 use crate::route;
 use rkt_spec::network::{Driver, Mac, NetworkPlan, Pool, PortPlan, Prefix, Wired};
 use rkt_spec::{NetworkName, Uuid};
@@ -433,9 +433,6 @@ fn whole(address: IpAddr) -> Prefix {
 
 /// More networks than any pod has; what a dead pod left is looked for by this many names.
 const MAX_NETWORKS: usize = 16;
-
-/// How the names of the hosts' ends begin.
-const DEVICES: &str = "rkt";
 
 /// Name of the host's end of a pod's device: 40 bits of its UUID, and which of its networks.
 pub fn device_name(uuid: &Uuid, at: usize) -> String {

@@ -48,6 +48,7 @@ pub(super) enum Verdict {
     Accept,
     Jump(&'static str),
     Goto(&'static str),
+    Return,
 }
 
 impl Verdict {
@@ -57,6 +58,7 @@ impl Verdict {
             Self::Accept => 1,
             Self::Jump(_) => -3,
             Self::Goto(_) => -4,
+            Self::Return => -5,
         }
     }
 

@@ -4,6 +4,8 @@
 //! the host routes; table `bridge rkt`, made only when a pod stands on a bridge, about what a
 //! bridge passes on. `docs/design/firewall.md` draws the way of a packet.
 
+mod arrive;
+
 use super::expression::{Base, Expression as E, Ip, Meta, Tracked, Verdict};
 use super::transaction::{Chain, Family, Hook, Leads, Set, Transaction};
 use std::net::IpAddr;
@@ -26,16 +28,9 @@ const FILTER: i32 = 0;
 const SNAT: i32 = 100;
 
 /// Numbers of ICMPv6 (RFC 4861, RFC 3810) and ICMP.
-const ICMP: u8 = 1;
-const TCP: u8 = 6;
 const ICMP6: u8 = 58;
-const UDP: u8 = 17;
-const ROUTER_ADVERTISEMENT: u8 = 134;
 const NEIGHBOR_SOLICITATION: u8 = 135;
 const NEIGHBOR_ADVERTISEMENT: u8 = 136;
-const REDIRECT6: u8 = 137;
-const LISTENER_REPORT: u8 = 143;
-const REDIRECT: u8 = 5;
 
 /// Where clouds keep the secrets of a host, at a link-local address of everybody's.
 const METADATA: [u8; 4] = [169, 254, 169, 254];
@@ -99,8 +94,6 @@ pub(super) mod chain {
     pub(in super::super) const HIDDEN: &str = "to_hidden";
 }
 
-const ARRIVE: &str = "arrive";
-const WANTED: &str = "wanted";
 const MEET: &str = "meet";
 const HOST: &str = "host";
 const LEAVE: &str = "leave";
@@ -246,15 +239,6 @@ fn drop_counted() -> Vec<E> {
     vec![E::Count, E::Then(Verdict::Drop)]
 }
 
-/// Device, hardware address at these bytes, address by `load`: in registers 0 to 9.
-fn sender(hardware: E, load: E) -> Vec<E> {
-    vec![E::Meta(Meta::InName, 0), hardware, load]
-}
-
-fn ether_source() -> E {
-    E::Load(Base::Link, 6, 6, 4)
-}
-
 /// Writes rules of one table.
 struct Writer<'a> {
     to: &'a mut Transaction,
@@ -280,74 +264,6 @@ impl Writer<'_> {
         rule.extend(drop_counted());
         self.to.rule(self.family, self.chain, &rule, Some(words));
         self
-    }
-
-    /// What comes from a pod carries the pod's own addresses (`arrive`), and is none of what pods
-    /// have no business with (`wanted`).
-    fn arriving(&mut self) {
-        let family = self.family;
-        let accept = [E::Then(Verdict::Accept)];
-        let wanted = [E::Then(Verdict::Goto(WANTED))];
-        self.chain(ARRIVE);
-        for ip in BOTH {
-            let sent = sender(ether_source(), source(ip, 6));
-            let own = [E::In(of(ip, set::SOURCE), 0)];
-            self.rule(&[&is_ip(family, ip), &sent, &own, &wanted]);
-        }
-        let own4 = [E::In(of(Ip::V4, set::SOURCE), 0)];
-        let own6 = [E::In(of(Ip::V6, set::SOURCE), 0)];
-        let target = E::Load(Base::Transport, 8, 16, 6);
-        let of_target = sender(ether_source(), target);
-        // The unspecified address: a pod asks whether its own address is free, or joins a group.
-        let unspecified = [source(Ip::V6, 0), E::Is(0, vec![0; 16])];
-        let v6 = is_ip(family, Ip::V6);
-        let asks = is_message(ICMP6, 0, &[NEIGHBOR_SOLICITATION]);
-        self.rule(&[&v6, &unspecified, &asks, &of_target, &own6, &accept]);
-        let joins = is_message(ICMP6, 0, &[LISTENER_REPORT]);
-        self.rule(&[&v6, &unspecified, &joins, &accept]);
-        if family == Family::Bridge {
-            // ARP: addresses of the sender are at 8 and 14 of the body, and in the frame.
-            let spoken = E::Load(Base::Network, 14, 4, 6);
-            let inside = sender(E::Load(Base::Network, 8, 6, 4), spoken.clone());
-            let outside = sender(ether_source(), spoken);
-            let arp = is_ether([0x08, 0x06]);
-            self.rule(&[&arp, &inside, &own4, &outside, &own4, &accept]);
-        }
-        self.refuse("not the address of this pod", &[]);
-
-        self.chain(WANTED);
-        let v4 = is_ip(family, Ip::V4);
-        let loopback = to_loopback();
-        self.refuse("loopback of the host", &[&v4, &loopback]);
-        for (ip, of_host) in [(Ip::V4, METADATA.to_vec()), (Ip::V6, METADATA6.to_vec())] {
-            let to_it = [destination(ip, 0), E::Is(0, of_host)];
-            let uninvited = [source(ip, 0), E::NotIn(of(ip, set::METADATA), 0)];
-            self.refuse(
-                "metadata of the host",
-                &[&is_ip(family, ip), &to_it, &uninvited],
-            );
-        }
-        // Most of all packets: they need not be asked what else they might be.
-        let tcp = [E::Meta(Meta::Transport, 0), E::Is(0, vec![TCP])];
-        self.rule(&[&tcp, &accept]);
-        let neighbor = is_message(ICMP6, 0, &[NEIGHBOR_ADVERTISEMENT]);
-        let foreign = [E::NotIn(of(Ip::V6, set::SOURCE), 0)];
-        self.refuse(
-            "neighbor that is not this pod",
-            &[&v6, &neighbor, &of_target, &foreign],
-        );
-        for kind in [ROUTER_ADVERTISEMENT, REDIRECT6] {
-            self.refuse(
-                "router that is none",
-                &[&v6, &is_message(ICMP6, 0, &[kind])],
-            );
-        }
-        let redirect = is_message(ICMP, 0, &[REDIRECT]);
-        self.refuse("router that is none", &[&v4, &redirect]);
-        for (ip, port) in [(Ip::V4, 67u16), (Ip::V6, 547)] {
-            let dhcp = is_message(UDP, 0, &port.to_be_bytes());
-            self.refuse("giver of addresses", &[&is_ip(family, ip), &dhcp]);
-        }
     }
 
     /// What the host passes on: to pods, from pods, between them.
@@ -551,7 +467,7 @@ pub(super) fn make(family: Family, to: &mut Transaction) {
         base: Some((of, hook, priority)),
     };
     let mut chains = vec![base("prerouting", "filter", Hook::Prerouting, RAW)];
-    let mut inner = vec![ARRIVE, WANTED];
+    let mut inner = arrive::CHAINS.to_vec();
     if family != Family::Bridge {
         chains.extend([
             base("input", "filter", Hook::Input, FILTER),
@@ -571,17 +487,9 @@ pub(super) fn make(family: Family, to: &mut Transaction) {
     let mut writer = Writer {
         to,
         family,
-        chain: "prerouting",
+        chain: "",
     };
-    let by = |set, then| [E::Meta(Meta::InName, 0), E::In(set, 0), E::Then(then)];
-    writer.rule(&[&by(set::LINKS, Verdict::Jump(ARRIVE))]);
-    if family != Family::Bridge {
-        let own = [E::Meta(Meta::InName, 0), E::In(set::LOCALNET, 0)];
-        let loopback = to_loopback();
-        let v4 = is_ip(family, Ip::V4);
-        writer.refuse("loopback of the host", &[&own, &v4, &loopback]);
-    }
-    writer.arriving();
+    writer.prerouting();
     if family != Family::Bridge {
         writer.forward();
         writer.input();

@@ -257,7 +257,7 @@ fn leave(pod: &Place, net: u8) {
 /// What a pod of this network is to the firewall.
 pub(super) fn on(net: u8, n: u8) -> Link {
     Link {
-        device: format!("veth-{net}-{n}"),
+        device: format!("rktv-{net}-{n}"),
         mac: Mac([2, 0, 0, 0, net, n]),
         addresses: vec![
             format!("172.16.{net}.{n}/24").parse().unwrap(),

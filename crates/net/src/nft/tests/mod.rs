@@ -31,7 +31,7 @@ fn pod(n: u8) -> Uuid {
 
 fn link(n: u8) -> Link {
     Link {
-        device: format!("veth-{n}"),
+        device: format!("rktv-{n}"),
         bridge: None,
         mac: Mac([2, 0, 0, 0, 0, n]),
         addresses: vec![
@@ -65,7 +65,7 @@ fn a_pod_comes_and_goes_without_a_trace() {
     alone(|| {
         let firewall = Firewall::open().unwrap();
         let bridged = Link {
-            device: "veth-9".into(),
+            device: "rktv-9".into(),
             bridge: Some("br0".into()),
             isolated: true,
             restricted: true,
@@ -82,7 +82,7 @@ fn a_pod_comes_and_goes_without_a_trace() {
         firewall.add(&pod(1), &links, &ports, &nobody).unwrap();
         let text = nft(&["list", "ruleset"]);
         for word in [
-            "\"veth-5\" comment",
+            "\"rktv-5\" comment",
             "type nat hook prerouting",
             "goto from_nowhere",
         ] {

@@ -46,6 +46,18 @@ fn pods_reach_out_and_nobody_reaches_in() {
 }
 
 #[test]
+fn a_device_of_somebody_else_that_is_called_like_ours_is_left_alone() {
+    let lab = Lab::new();
+    let (_a, guarded) = lab.routed(20, 5);
+    let (stranger, unknown) = lab.routed(21, 5);
+    assert!(unknown.device.starts_with(crate::nft::DEVICES));
+    lab.add(1, std::slice::from_ref(&guarded), &[]);
+    lab.outside.serve("0.0.0.0:80");
+    assert_eq!(stranger.reach("10.9.0.2:80").unwrap(), "172.16.21.5");
+    assert_eq!(lab.dropped("not the address of this pod"), 0);
+}
+
+#[test]
 fn isolated_and_restricted_pods_keep_to_themselves() {
     let lab = Lab::new();
     let (a, open) = lab.routed(20, 5);
@@ -90,12 +102,12 @@ fn isolated_and_restricted_pods_keep_to_themselves() {
     // The host's link-local address is the host as well.
     let local = lab
         .host
-        .sh("ip -6 -o addr show dev veth-31-5 scope link | awk '{print $4}' | cut -d/ -f1");
+        .sh("ip -6 -o addr show dev rktv-31-5 scope link | awk '{print $4}' | cut -d/ -f1");
     let scoped = format!("[{}%2]:81", local.trim());
     assert!(c.misses(&scoped));
     let from_open = lab
         .host
-        .sh("ip -6 -o addr show dev veth-20-5 scope link | awk '{print $4}' | cut -d/ -f1");
+        .sh("ip -6 -o addr show dev rktv-20-5 scope link | awk '{print $4}' | cut -d/ -f1");
     assert!(a.reach(&format!("[{}%2]:81", from_open.trim())).is_some());
 }
 
@@ -260,7 +272,7 @@ fn rules_of_others_in_the_way_are_found_and_told() {
             .sh(&format!("{command} -I FORWARD -s 172.16.20.0/24 -j ACCEPT"));
         assert_eq!(find(&link), []);
         lab.host.sh(&format!(
-            "{command} -F FORWARD; {command} -I FORWARD -i veth+ -j ACCEPT"
+            "{command} -F FORWARD; {command} -I FORWARD -i rktv+ -j ACCEPT"
         ));
         assert_eq!(find(&link), []);
         lab.host.sh(&format!(
