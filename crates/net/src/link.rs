@@ -26,6 +26,8 @@ mod attr {
     pub(super) const ALIAS: u16 = 20;
     pub(super) const AF_SPEC: u16 = 26;
     pub(super) const NETNS_FD: u16 = 28;
+    pub(super) const TRANSMIT_QUEUES: u16 = 31;
+    pub(super) const RECEIVE_QUEUES: u16 = 32;
 }
 
 /// Inside `IFLA_LINKINFO`.
@@ -89,6 +91,15 @@ impl PodEnd<'_> {
     }
 }
 
+/// One queue each way, said. When nothing is said the kernel makes one a processor, takes all but one
+/// back (`veth_init_queues`), and waits for every processor meanwhile, for each end, while nobody else on
+/// the host may change a network.
+fn one_queue(message: &mut Message<'_>) {
+    message
+        .attr_u32(attr::TRANSMIT_QUEUES, 1)
+        .attr_u32(attr::RECEIVE_QUEUES, 1);
+}
+
 /// Makes a pair, down at both ends: one here, one in the pod.
 pub fn veth(batch: &mut Batch, host: &str, mac: Mac, pod: &PodEnd<'_>) {
     let what = format!("make the device pair `{host}` and `{}`", pod.name);
@@ -100,11 +111,13 @@ pub fn veth(batch: &mut Batch, host: &str, mac: Mac, pod: &PodEnd<'_>) {
     if pod.mtu != 0 {
         message.attr_u32(attr::MTU, pod.mtu);
     }
+    one_queue(message);
     message.nest(attr::LINKINFO, |m| {
         m.attr_text(INFO_KIND, "veth").nest(INFO_DATA, |m| {
             m.nest(VETH_PEER, |m| {
                 m.body(&info(0, 0, 0, 0));
                 pod.put(m);
+                one_queue(m);
             });
         });
     });
