@@ -35,8 +35,14 @@ use transaction::{Element, Family, Transaction};
 /// How often a transaction is tried again when others change the tables meanwhile.
 const TRIES: usize = 50;
 
+/// How the names of all devices begin that the rules guard, and of no bridge of rkt's: four bytes,
+/// which the kernel compares at once.
+pub(crate) const DEVICES: &str = "rktv";
+
 /// More than a grace period of the kernel takes.
 const GRACE: Duration = Duration::from_millis(100);
+/// How many of them a closed door waits for a host that changes its rules all the time.
+const PATIENCE: u32 = 30;
 
 /// A device of the host behind which stands one pod, and what is allowed by it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -318,9 +324,10 @@ impl Firewall {
     ///
     /// Who closes a socket of netfilter waits for a grace period, 10 to 20 ms, when something was
     /// deleted a moment ago, and keeps everybody else's transactions waiting with it
-    /// (`nft_rcv_nl_event`, to which each of these sockets could be the owner of a table). So a child
-    /// that has nothing else keeps it until the kernel is through with what was deleted, and not
-    /// only by this pod: of fifty that end at once, one waits at most.
+    /// (`nft_rcv_nl_event`, to which each of these sockets could be the owner of a table); and with
+    /// the transactions every new device, which nf_tables is told of. So a child that has nothing
+    /// else keeps it until the kernel is through with what was deleted, not only by this pod: until
+    /// no rule of the host has changed for a tenth of a second, three seconds at most.
     pub fn leave(self) {
         let Ok((closing, close)) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC) else {
             return;
@@ -333,7 +340,15 @@ impl Firewall {
             if alone {
                 // Until the parent has closed its own: the last to close is the one who waits.
                 let _ = rustix::io::read(&closing, &mut [0u8; 1]);
-                std::thread::sleep(GRACE);
+                let mut seen = None;
+                for _ in 0..PATIENCE {
+                    let now = look::generation(&self.socket).ok();
+                    if seen.is_some() && now == seen {
+                        break;
+                    }
+                    seen = now;
+                    std::thread::sleep(GRACE);
+                }
             }
             0
         };
