@@ -119,8 +119,10 @@ impl Rkt {
 
     /// A command that runs in this rkt's namespaces.
     pub fn inside(&self, program: impl AsRef<OsStr>) -> Command {
-        let mut command = Command::new("nsenter");
+        // A shell without job control starts what it puts in the background deaf to Ctrl-C.
+        let mut command = Command::new("env");
         command
+            .args(["--default-signal=INT", "nsenter"])
             .arg(format!("--mount=/proc/{}/ns/mnt", self.holder.id()))
             .args(self.net.as_ref().map(|n| format!("--net={}", n.path())))
             .arg("--")

@@ -201,6 +201,7 @@ fn a_network_is_created_checked_joined_and_removed() {
             "--range=10.80.0.10-10.80.0.11",
             "--internal",
             "--restricted",
+            "--no-names",
             "--mtu=1400",
             "--format=json",
         ])
@@ -211,6 +212,7 @@ fn a_network_is_created_checked_joined_and_removed() {
         (&back["mtu"], &back["restricted"], &back["masquerade"]),
         (&json!(1400), &json!(true), &json!(false))
     );
+    assert_eq!(back["names"], json!(false));
     assert_eq!(back["pools"][0]["rangeStart"], "10.80.0.10");
     assert_eq!(back["routes"], json!([]));
     assert_eq!(

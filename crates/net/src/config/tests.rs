@@ -330,6 +330,7 @@ fn what_is_written_is_read_back() {
         internal: false,
         isolated: true,
         restricted: true,
+        nameless: false,
         dns: vec!["9.9.9.9".parse().unwrap()],
     };
     let text = draft(&wanted).unwrap();
@@ -362,6 +363,11 @@ fn what_is_written_is_read_back() {
     let text = draft(&wanted).unwrap();
     let plan = read(Path::new("x.conflist"), text.as_bytes()).unwrap().plan;
     assert_eq!(plan.device, "eth0");
+    assert!(plan.names);
+    wanted.nameless = true;
+    let text = draft(&wanted).unwrap();
+    let plan = read(Path::new("x.conflist"), text.as_bytes()).unwrap().plan;
+    assert!(!plan.names);
 
     wanted.gateways = vec!["10.8.0.1".parse().unwrap()];
     assert!(

@@ -29,6 +29,8 @@ pub struct Draft {
     pub isolated: bool,
     /// Whether the host is out of reach but for the gateway.
     pub restricted: bool,
+    /// Whether its pods are not told each other's names.
+    pub nameless: bool,
     /// Name servers.
     pub dns: Vec<IpAddr>,
 }
@@ -94,6 +96,9 @@ pub fn draft(draft: &Draft) -> Result<String, Refusal> {
     }
     if draft.isolated && draft.driver == Driver::Ptp {
         own.insert("isolated".to_owned(), json!(true));
+    }
+    if draft.nameless {
+        own.insert("names".to_owned(), json!(false));
     }
     if let (Value::Object(list), false) = (&mut list, own.is_empty()) {
         list.insert("rkt".to_owned(), Value::Object(own));

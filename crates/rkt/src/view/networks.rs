@@ -181,6 +181,7 @@ pub(crate) fn listed(row: &Listed<'_>) -> Value {
         "mtu": plan.mtu,
         "masquerade": plan.masquerade,
         "isolated": plan.isolated,
+        "names": plan.names,
         "restricted": plan.restricted,
         "names": plan.names,
         "pools": plan.pools.iter().map(pool).collect::<Vec<_>>(),

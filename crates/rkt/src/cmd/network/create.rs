@@ -53,6 +53,9 @@ pub(super) struct Create {
     /// Keep its pods from the host, but for the gateway
     #[arg(long)]
     restricted: bool,
+    /// Do not tell its pods each other's names
+    #[arg(long)]
+    no_names: bool,
     /// Name servers of its pods (default: the host's)
     #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
     dns: Vec<IpAddr>,
@@ -125,6 +128,7 @@ pub(super) fn run(asked: &Create) -> Result<u8, Failure> {
         internal: asked.internal,
         isolated: asked.isolated,
         restricted: asked.restricted,
+        nameless: asked.no_names,
         dns: asked.dns.clone(),
     })
     .map_err(refused)?;
