@@ -402,6 +402,8 @@ fn a_pod_joins_a_network_of_plugins_and_leaves_it() {
         "{}",
         pod.status()
     );
+    let routes = pod.status()["networks"][0]["routes"].to_string();
+    assert!(routes.contains(r#""dst":"0.0.0.0/0""#), "{routes}");
     assert!(rules(&rkt).contains("--dport 8080"));
     assert!(pod.dir().join("network-eth0").exists());
     pod.stop().ok();

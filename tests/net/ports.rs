@@ -86,6 +86,39 @@ fn ports_are_added_and_taken_back_while_a_pod_runs() {
     let json = rkt.rkt(&["port", "list", uuid, "--format=json"]).json();
     assert_eq!(json[0]["hostPort"], 8080, "{json}");
     assert_eq!(json[1]["protocol"], "udp", "{json}");
+    // Every view of the pod says the same.
+    let seen = rkt.rkt(&["status", uuid, "--format=json"]).json();
+    assert_eq!(seen["ports"], json, "{seen}");
+    let said = rkt.rkt(&["status", uuid]).ok();
+    assert!(
+        said.contains("ports=127.0.0.1:8080->80/tcp,127.0.0.1:8080->80/udp\n"),
+        "{said}"
+    );
+    assert!(said.contains("routes=default:0.0.0.0/0 via 172.16.28.1,"));
+    let listed = rkt.rkt(&["list"]).ok();
+    assert!(
+        listed.contains("127.0.0.1:8080->80/tcp, 127.0.0.1:8080->80/udp"),
+        "{listed}"
+    );
+    // All of a range or none of it, also when only the supervisor sees that one cannot be.
+    let server = talk::inside(&host, || TcpListener::bind("127.0.0.1:9002").unwrap());
+    rkt.rkt(&["port", "add", uuid, "9000-9002:90-92"])
+        .is_one_clear_error()
+        .says("9002");
+    drop(server);
+    rkt.rkt(&[
+        "port",
+        "add",
+        uuid,
+        "9000:90",
+        "[fe80::1]:9001:91",
+        "0.0.0.0:8080:80",
+    ])
+    .is_one_clear_error();
+    assert_eq!(
+        rkt.rkt(&["port", "list", uuid, "--format=json"]).json(),
+        json
+    );
     // It is there already; and what is not there cannot be taken back.
     let again = rkt
         .rkt(&["port", "add", uuid, "8080:80"])

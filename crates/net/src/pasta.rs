@@ -4,8 +4,8 @@
 //! It needs nothing of the host but a tap device; no address of the host's is given out and no rule
 //! of a firewall is touched, so that it is also what a plain user can have.
 
-use rkt_spec::network::{NetworkPlan, PortPlan, PortWay, Prefix, Protocol, Wired};
-use std::net::{IpAddr, Ipv4Addr};
+use rkt_spec::network::{NetworkPlan, PortPlan, PortWay, Prefix, Protocol, Route, Wired};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Where it is looked for.
 pub const PROGRAMS: [&str; 3] = ["/usr/bin/pasta", "/usr/local/bin/pasta", "/bin/pasta"];
@@ -48,11 +48,26 @@ pub fn wired(network: &NetworkPlan) -> Wired {
         host_device: String::new(),
         mac: network.mac,
         addresses,
+        routes: gateways.iter().map(|via| default_by(*via)).collect(),
         gateways,
         nameservers: vec![own(NAMES)],
         domain: String::new(),
         search: vec![],
         options: vec![],
+    }
+}
+
+fn default_by(gateway: IpAddr) -> Route {
+    let nowhere = match gateway {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    Route {
+        to: Prefix {
+            address: nowhere,
+            length: 0,
+        },
+        via: Some(gateway),
     }
 }
 

@@ -17,7 +17,7 @@ use crate::netlink::{Batch, Socket};
 use crate::nft::obstacle::Obstacle;
 use crate::nft::{DEVICES, Firewall, Link as Guarded};
 use crate::route;
-use rkt_spec::network::{Driver, Mac, NetworkPlan, Pool, PortPlan, Prefix, Wired};
+use rkt_spec::network::{Driver, Mac, NetworkPlan, Pool, PortPlan, Prefix, Route, Wired};
 use rkt_spec::{NetworkName, Uuid};
 use rkt_sys::netlink::Family;
 use rustix::fd::{BorrowedFd, OwnedFd};
@@ -100,6 +100,23 @@ impl One<'_> {
         }
     }
 
+    /// The planned routes of families that the pod has, each with its gateway.
+    fn routes(&self) -> Vec<Route> {
+        let pool = |to: &Prefix| {
+            let of = |(pool, _): &&(&Pool, IpAddr)| {
+                pool.subnet.address.is_ipv4() == to.address.is_ipv4()
+            };
+            self.addresses.iter().find(of).map(|(pool, _)| *pool)
+        };
+        let planned = self.plan.routes.iter();
+        planned
+            .filter_map(|route| {
+                let via = route.via.or(pool(&route.to)?.gateway);
+                Some(Route { to: route.to, via })
+            })
+            .collect()
+    }
+
     fn wired(&self, host_device: &str) -> Wired {
         Wired {
             name: self.plan.name.clone(),
@@ -112,6 +129,7 @@ impl One<'_> {
                 .iter()
                 .filter_map(|(p, _)| p.gateway)
                 .collect(),
+            routes: self.routes(),
             nameservers: vec![],
             domain: String::new(),
             search: vec![],
@@ -403,6 +421,7 @@ pub fn obstacles(plans: &[NetworkPlan]) -> Result<Vec<Obstacle>, Error> {
             mac: Some(Mac([0; 6])),
             addresses: plan.pools.iter().map(|p| p.subnet).collect(),
             gateways: vec![],
+            routes: vec![],
             nameservers: vec![],
             domain: String::new(),
             search: vec![],

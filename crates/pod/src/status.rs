@@ -11,7 +11,7 @@ use rkt_spec::{AppName, PodName};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Version of the record; raised with every change of a field.
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 4;
 const MAGIC: &[u8; 4] = b"RKTS";
 const FILE: &str = "status";
 /// Longest record that is read, bytes.

@@ -224,6 +224,8 @@ crate::record! {
         pub addresses: Vec<Prefix>,
         /// Gateways, at most one a family.
         pub gateways: Vec<IpAddr>,
+        /// Routes of the pod by it, beside those to its own subnets.
+        pub routes: Vec<Route>,
         /// Name servers that the network itself brought (plugins).
         pub nameservers: Vec<IpAddr>,
         /// Domain that the network brought; empty when none.

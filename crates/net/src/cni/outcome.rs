@@ -5,7 +5,7 @@ use super::list::Version;
 use super::record::Request;
 use crate::refusal::Refusal;
 use crate::resolv;
-use rkt_spec::network::{Mac, Prefix, Wired};
+use rkt_spec::network::{Mac, Prefix, Route, Wired};
 use serde_json::Value;
 use std::net::IpAddr;
 
@@ -66,6 +66,7 @@ pub(super) fn wired(result: &[u8], version: Version, request: &Request) -> Resul
         mac: None,
         addresses: Vec::new(),
         gateways: Vec::new(),
+        routes: Vec::new(),
         nameservers: Vec::new(),
         domain: String::new(),
         search: Vec::new(),
@@ -75,10 +76,12 @@ pub(super) fn wired(result: &[u8], version: Version, request: &Request) -> Resul
         for family in ["ip4", "ip6"] {
             if let Some(ip) = result.get(family).filter(|ip| !ip.is_null()) {
                 address(ip, "ip", &mut wired)?;
+                routes(ip, &mut wired)?;
             }
         }
     } else {
         devices(&result, &mut wired)?;
+        routes(&result, &mut wired)?;
     }
     names(&result, &mut wired)?;
     Ok(wired)
@@ -91,6 +94,35 @@ fn texts<'a>(value: &'a Value, key: &str) -> Result<Vec<&'a str>, String> {
         Some(Value::Array(all)) => all.iter().map(|v| v.as_str().ok_or_else(wrong)).collect(),
         Some(_) => Err(wrong()),
     }
+}
+
+/// Most routes of a result.
+const MAX_ROUTES: usize = 256;
+
+fn routes(from: &Value, wired: &mut Wired) -> Result<(), String> {
+    let all = match from.get("routes") {
+        None | Some(Value::Null) => return Ok(()),
+        Some(Value::Array(all)) if all.len() <= MAX_ROUTES => all,
+        Some(Value::Array(_)) => return Err(format!("it has more than {MAX_ROUTES} routes")),
+        Some(_) => return Err("`routes` is no list".to_owned()),
+    };
+    for route in all {
+        let to = text(route, "dst");
+        let wrong = |_| format!("`{}` is no destination of a route", one_line(to));
+        let to: Prefix = to.parse().map_err(wrong)?;
+        let via = match text(route, "gw") {
+            "" => {
+                let mut own = wired.gateways.iter();
+                own.find(|g| g.is_ipv4() == to.address.is_ipv4()).copied()
+            }
+            gateway => {
+                let wrong = |_| format!("`{}` is no address of a gateway", one_line(gateway));
+                Some(gateway.parse().map_err(wrong)?)
+            }
+        };
+        wired.routes.push(Route { to, via });
+    }
+    Ok(())
 }
 
 fn text<'a>(value: &'a Value, key: &str) -> &'a str {
@@ -198,14 +230,21 @@ mod tests {
     #[test]
     fn results_of_every_version_are_read() {
         let old = read(
-            r#"{"cniVersion":"0.2.0","ip4":{"ip":"10.1.0.2/16","gateway":"10.1.0.1"},
-                "ip6":{"ip":"fd00::2/64"},"dns":{"nameservers":["9.9.9.9"],"search":["a.b"]}}"#,
+            r#"{"cniVersion":"0.2.0","ip4":{"ip":"10.1.0.2/16","gateway":"10.1.0.1",
+                "routes":[{"dst":"0.0.0.0/0"}]},
+                "ip6":{"ip":"fd00::2/64","routes":[{"dst":"fd01::/64","gw":"fd00::9"}]},"dns":{"nameservers":["9.9.9.9"],"search":["a.b"]}}"#,
             Version(0, 2),
         )
         .unwrap();
         assert_eq!(old.addresses[0].to_string(), "10.1.0.2/16");
         assert_eq!(old.addresses.len(), 2);
         assert_eq!(old.gateways.len(), 1);
+        let route = |wired: &Wired, at: usize| {
+            let route = &wired.routes[at];
+            (route.to.to_string(), route.via.unwrap().to_string())
+        };
+        assert_eq!(route(&old, 0), ("0.0.0.0/0".into(), "10.1.0.1".into()));
+        assert_eq!(route(&old, 1), ("fd01::/64".into(), "fd00::9".into()));
         assert_eq!(old.search, ["a.b"]);
         let new = read(
             r#"{"cniVersion":"1.0.0","interfaces":[{"name":"cni0","mac":"00:11:22:33:44:55"},
@@ -219,6 +258,7 @@ mod tests {
         assert_eq!(new.host_device, "veth12");
         assert_eq!(new.mac.unwrap().to_string(), "56:44:33:22:11:12");
         assert_eq!(new.addresses.len(), 1);
+        assert_eq!(route(&new, 0), ("0.0.0.0/0".into(), "10.1.0.1".into()));
         let bare = read(r#"{"ips":[{"address":"10.1.0.5/16"}]}"#, Version(0, 4)).unwrap();
         assert_eq!(bare.addresses.len(), 1);
         assert!(bare.host_device.is_empty());

@@ -5,9 +5,8 @@ use crate::failure::{Failure, USAGE};
 use crate::view::pods::{AppRow, PodRow};
 use rkt_pod::{AppState, AppStatus, Kind, Pod, PodStatus, Pods, State};
 use rkt_spec::Uuid;
-use rkt_spec::manifest::{PodManifest, RuntimeApp};
-use rkt_spec::network::Route;
-use rkt_spec::plan::Plan;
+use rkt_spec::manifest::{ExposedPort, PodManifest, RuntimeApp, Via};
+use rkt_spec::network::{PortPlan, PortWay};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -117,7 +116,6 @@ pub(super) fn row(pod: &Pod, names: &BTreeMap<Uuid, String>) -> (PodRow, Option<
         reason: said.map_or_else(String::new, |s| s.reason.clone()),
         networks: said.map_or_else(Vec::new, |s| s.networks.clone()),
         wired: said.map_or_else(Vec::new, |s| s.wired.clone()),
-        routes: routes(pod),
         ports: Vec::new(),
         apps: Vec::new(),
         user_labels: BTreeMap::new(),
@@ -130,7 +128,10 @@ pub(super) fn row(pod: &Pod, names: &BTreeMap<Uuid, String>) -> (PodRow, Option<
         if row.networks.is_empty() && !manifest.net.is_empty() {
             row.networks = manifest.net.split(',').map(str::to_owned).collect();
         }
-        row.ports = manifest.ports;
+        row.ports = match said {
+            Some(status) if state == State::Running => status.ports.clone(),
+            _ => manifest.ports.iter().filter_map(planned).collect(),
+        };
         row.apps = manifest
             .apps
             .iter()
@@ -142,15 +143,21 @@ pub(super) fn row(pod: &Pod, names: &BTreeMap<Uuid, String>) -> (PodRow, Option<
     (row, bad_manifest.or(bad_status))
 }
 
-/// The routes that were planned, by device; none when there is no plan to read.
-fn routes(pod: &Pod) -> Vec<(String, Vec<Route>)> {
-    let plan = pod.plan().ok().flatten();
-    let plan = plan.and_then(|bytes| Plan::decode(&bytes).ok());
-    let networks = plan.map(|plan| plan.networks).unwrap_or_default();
-    networks
-        .into_iter()
-        .map(|n| (n.interface, n.routes))
-        .collect()
+/// A port as the manifest has it.
+fn planned(port: &ExposedPort) -> Option<PortPlan> {
+    Some(PortPlan {
+        name: port.name.clone(),
+        app: port.app.clone(),
+        protocol: port.pod_port.protocol.parse().ok()?,
+        host: port.host_ip,
+        host_port: port.host_port,
+        pod_port: port.pod_port.port,
+        way: match port.via {
+            Via::Nat => PortWay::Nat,
+            Via::Socket => PortWay::Socket,
+        },
+        socket: -1,
+    })
 }
 
 fn app_row(app: &RuntimeApp, status: Option<&PodStatus>, pod: State) -> AppRow {

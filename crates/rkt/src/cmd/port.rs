@@ -16,7 +16,7 @@ use rkt_spec::plan::Plan;
 use rkt_stage0::sockets;
 use std::ffi::OsString;
 use std::net::IpAddr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::str::FromStr;
 
 /// Open, close and list ports of the host that lead into a running pod
@@ -127,13 +127,19 @@ impl Opened {
                         false => format!("the pod has {}", all.join(", ")),
                     }
                 })?;
-                Ok(HostPort {
-                    host: Some(found.host),
-                    port: found.host_port,
-                    protocol: found.protocol,
-                })
+                Ok(HostPort::of(found))
             })
             .collect()
+    }
+}
+
+impl HostPort {
+    fn of(port: &PortPlan) -> Self {
+        Self {
+            host: Some(port.host),
+            port: port.host_port,
+            protocol: port.protocol,
+        }
     }
 }
 
@@ -202,19 +208,49 @@ fn add(asked: &Add) -> Result<u8, Failure> {
     let doing = || format!("open a port of pod `{uuid}`");
     let manifest = look::manifest(&pod)?.ok_or_else(|| Failure::usage(doing()))?;
     let wanted = rkt_stage0::ports::added(&asked.ports, &manifest, &plan(&pod)?).map_err(ours)?;
-    for port in wanted {
-        let socket = sockets::hold(&port, &asked.globals.dir).map_err(ours)?;
-        let connection = ask::connect(&pod)?;
-        let request = Request::Publish {
-            port: port.clone(),
-            held: socket.is_some(),
-        };
-        let with: Vec<_> = socket.iter().map(AsFd::as_fd).collect();
-        connection.send_request(&request, &with)?;
-        done(&connection, doing)?;
-        super::say(&format!("{}\n", ports::line(&port)));
+    // All are taken before the first leads anywhere.
+    let mut held = Vec::new();
+    for port in &wanted {
+        held.push(sockets::hold(port, &asked.globals.dir).map_err(ours)?);
+    }
+    for (at, (port, socket)) in wanted.iter().zip(&held).enumerate() {
+        if let Err(failure) = publish(&pod, port, socket.as_ref()) {
+            for port in wanted.get(..at).unwrap_or_default().iter().rev() {
+                withdraw(&pod, &HostPort::of(port))?;
+            }
+            return Err(failure);
+        }
+    }
+    for port in &wanted {
+        super::say(&format!("{}\n", ports::line(port)));
     }
     Ok(0)
+}
+
+fn publish(pod: &Pod, port: &PortPlan, socket: Option<&OwnedFd>) -> Result<(), Failure> {
+    let connection = ask::connect(pod)?;
+    let request = Request::Publish {
+        port: port.clone(),
+        held: socket.is_some(),
+    };
+    let with: Vec<_> = socket.into_iter().map(AsFd::as_fd).collect();
+    connection.send_request(&request, &with)?;
+    done(&connection, || {
+        format!("open a port of pod `{}`", pod.uuid())
+    })
+}
+
+fn withdraw(pod: &Pod, port: &HostPort) -> Result<(), Failure> {
+    let connection = ask::connect(pod)?;
+    let request = Request::Withdraw {
+        host: port.host,
+        port: port.port,
+        protocol: port.protocol,
+    };
+    connection.send_request(&request, &[])?;
+    done(&connection, || {
+        format!("close a port of pod `{}`", pod.uuid())
+    })
 }
 
 /// What stage0 could not do is here no start of a pod that failed.
@@ -233,16 +269,7 @@ fn remove(asked: &Remove) -> Result<u8, Failure> {
         let found = port.ends(&open);
         ends.extend(found.map_err(|why| Failure::usage(doing()).because(why))?);
     }
-    for port in ends {
-        let connection = ask::connect(&pod)?;
-        let request = Request::Withdraw {
-            host: port.host,
-            port: port.port,
-            protocol: port.protocol,
-        };
-        connection.send_request(&request, &[])?;
-        done(&connection, doing)?;
-    }
+    ends.iter().try_for_each(|port| withdraw(&pod, port))?;
     Ok(0)
 }
 

@@ -4,10 +4,9 @@ use crate::columns;
 use rkt_net::choice::{Network, Origin};
 use rkt_pod::logs::escape;
 use rkt_spec::Uuid;
-use rkt_spec::manifest::{ExposedPort, Via};
 use rkt_spec::network::{Driver, Prefix, Route, Wired};
 use serde_json::{Map, Value, json};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 /// A configured network and the pods that have joined it.
@@ -37,7 +36,7 @@ pub(crate) fn words(names: &[String], wired: &[Wired]) -> Vec<String> {
 
 /// The networks of a pod for JSON, with the original's keys (`netName`, `ifName`, `ip`, `mask`) and
 /// ours.
-pub(crate) fn joined(names: &[String], wired: &[Wired], routes: &[(String, Vec<Route>)]) -> Value {
+pub(crate) fn joined(names: &[String], wired: &[Wired]) -> Value {
     let one = |name: &String| {
         let mut map = Map::new();
         let mut set = |key: &str, value: Value| {
@@ -65,10 +64,7 @@ pub(crate) fn joined(names: &[String], wired: &[Wired], routes: &[(String, Vec<R
         if !wired.host_device.is_empty() {
             set("hostDevice", json!(wired.host_device));
         }
-        let of = routes.iter().find(|(device, _)| *device == wired.interface);
-        if let Some((_, routes)) = of {
-            set("routes", routes.iter().map(route).collect());
-        }
+        set("routes", wired.routes.iter().map(route).collect());
         Value::Object(map)
     };
     names.iter().map(one).collect()
@@ -88,32 +84,18 @@ fn route(route: &Route) -> Value {
     }
 }
 
-/// `127.0.0.1:8080->80/tcp`.
-pub(crate) fn port(port: &ExposedPort) -> String {
-    let host = SocketAddr::new(port.host_ip, port.host_port);
-    let pod = &port.pod_port;
-    match port.via {
-        Via::Nat => format!("{host}->{}/{}", pod.port, pod.protocol),
-        Via::Socket => format!("{host}->socket/{}", pod.protocol),
-    }
-}
-
-/// A port for JSON.
-pub(crate) fn port_value(port: &ExposedPort) -> Value {
-    let mut map = Map::new();
-    let mut set = |key: &str, value: Value| {
-        map.insert(key.to_owned(), value);
+/// The routes of a pod, network by network: `default:0.0.0.0/0 via 172.16.28.1`.
+pub(crate) fn ways(wired: &[Wired]) -> Vec<String> {
+    let of = |w: &Wired| -> Vec<String> {
+        let routes = w.routes.iter();
+        routes
+            .map(|route| match route.via {
+                Some(via) => format!("{}:{} via {via}", w.name, route.to),
+                None => format!("{}:{}", w.name, route.to),
+            })
+            .collect()
     };
-    set("name", json!(port.name));
-    set("protocol", json!(port.pod_port.protocol));
-    set("hostIP", json!(port.host_ip));
-    set("hostPort", json!(port.host_port));
-    set("podPort", json!(port.pod_port.port));
-    set("via", json!(port.via));
-    if let Some(app) = &port.app {
-        set("app", json!(app));
-    }
-    Value::Object(map)
+    wired.iter().flat_map(of).collect()
 }
 
 fn driver(driver: Driver) -> &'static str {
@@ -206,6 +188,10 @@ mod tests {
             mac: None,
             addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
             gateways: Vec::new(),
+            routes: vec![Route {
+                to: "0.0.0.0/0".parse().unwrap(),
+                via: Some("10.0.0.1".parse().unwrap()),
+            }],
             nameservers: Vec::new(),
             domain: String::new(),
             search: Vec::new(),
@@ -224,12 +210,16 @@ mod tests {
             words(&names, &wired).join(", "),
             "default:ip4=172.16.28.2, default:ip6=fd72:6b74:0:1c::2, web, host"
         );
-        let routes = [("eth0".to_owned(), Vec::new())];
-        let value = joined(&names, &wired, &routes);
+        let value = joined(&names, &wired);
         assert_eq!(value[0]["netName"], "default");
         assert_eq!(value[0]["ip"], "172.16.28.2");
         assert_eq!(value[0]["mask"], "255.255.255.0");
         assert_eq!(value[0]["ip6"], "fd72:6b74:0:1c::2");
+        assert_eq!(
+            value[1]["routes"],
+            json!([{ "dst": "0.0.0.0/0", "gw": "10.0.0.1" }])
+        );
+        assert_eq!(ways(&wired)[0], "default:0.0.0.0/0 via 10.0.0.1");
         assert_eq!(value[2], json!({ "netName": "host" }));
     }
 }

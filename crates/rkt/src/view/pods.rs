@@ -1,13 +1,13 @@
 //! Pods as a table, as lines of `name=value`, and as JSON.
 
 use super::networks;
+use super::ports;
 use super::time;
 use crate::columns;
 use rkt_pod::logs::escape;
 use rkt_pod::{AppState, State};
 use rkt_spec::Uuid;
-use rkt_spec::manifest::ExposedPort;
-use rkt_spec::network::{Route, Wired};
+use rkt_spec::network::{PortPlan, Wired};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -40,10 +40,9 @@ pub(crate) struct PodRow {
     pub(crate) networks: Vec<String>,
     /// Its devices and addresses there.
     pub(crate) wired: Vec<Wired>,
-    /// Its routes, by device.
-    pub(crate) routes: Vec<(String, Vec<Route>)>,
-    /// Ports of the host that lead into it.
-    pub(crate) ports: Vec<ExposedPort>,
+    /// Ports of the host that lead into it; before its start, and after its end, those that it was to
+    /// have.
+    pub(crate) ports: Vec<PortPlan>,
     /// Its apps.
     pub(crate) apps: Vec<AppRow>,
     /// Labels of the user.
@@ -106,7 +105,7 @@ pub(crate) fn table(pods: &[PodRow], how: Table) -> String {
     if !how.no_legend {
         let mut head = vec!["UUID", "APP", "IMAGE NAME"];
         head.extend(how.full.then_some("IMAGE ID"));
-        head.extend(["STATE", "CREATED", "STARTED", "NETWORKS", "NAME"]);
+        head.extend(["STATE", "CREATED", "STARTED", "NETWORKS", "NAME", "PORTS"]);
         rows.push(head.into_iter().map(str::to_owned).collect());
     }
     for pod in pods {
@@ -130,6 +129,10 @@ pub(crate) fn table(pods: &[PodRow], how: Table) -> String {
             first,
             networks::words(&pod.networks, &pod.wired).join(", "),
             pod.name.clone(),
+            match pod.state {
+                State::Running => pod.ports.iter().map(ports::line).collect(),
+                _ => Vec::new(),
+            },
         ));
         let none = unknown_app();
         let apps = if pod.apps.is_empty() {
@@ -138,7 +141,7 @@ pub(crate) fn table(pods: &[PodRow], how: Table) -> String {
             &pod.apps
         };
         for app in apps {
-            let (first, networks, name) = pod_cells.take().unwrap_or_default();
+            let (first, networks, name, ports) = pod_cells.take().unwrap_or_default();
             let [uuid, state, created, started] = first;
             let mut row = vec![uuid, escape::line(&app.name), escape::line(&app.image_name)];
             if how.full {
@@ -150,6 +153,7 @@ pub(crate) fn table(pods: &[PodRow], how: Table) -> String {
                 started,
                 escape::line(&networks),
                 name.unwrap_or_default(),
+                escape::line(&ports.join(", ")),
             ]);
             rows.push(row);
         }
@@ -202,6 +206,10 @@ pub(crate) fn lines(pod: &PodRow) -> String {
     if ran {
         let words = networks::words(&pod.networks, &pod.wired);
         line("networks", &words.join(","));
+        let ways = networks::ways(&pod.wired);
+        if !ways.is_empty() {
+            line("routes", &ways.join(","));
+        }
         if let Some(pid) = pod.pid {
             line("pid", &pid.to_string());
         }
@@ -223,7 +231,7 @@ pub(crate) fn lines(pod: &PodRow) -> String {
         line("name", name);
     }
     if !pod.ports.is_empty() {
-        let ports: Vec<String> = pod.ports.iter().map(networks::port).collect();
+        let ports: Vec<String> = pod.ports.iter().map(ports::line).collect();
         line("ports", &ports.join(","));
     }
     if !pod.reason.is_empty() {
@@ -255,9 +263,9 @@ pub(crate) fn value(pod: &PodRow) -> Value {
     let names: Vec<_> = pod.apps.iter().map(|a| a.name.as_str()).collect();
     set("name", Some(json!(pod.uuid.to_string())));
     set("state", Some(json!(pod.state.as_str())));
-    let joined = networks::joined(&pod.networks, &pod.wired, &pod.routes);
+    let joined = networks::joined(&pod.networks, &pod.wired);
     set("networks", (!pod.networks.is_empty()).then_some(joined));
-    let ports = pod.ports.iter().map(networks::port_value);
+    let ports = pod.ports.iter().map(ports::value);
     set("ports", some_list(ports.collect()));
     set("app_names", Some(json!(names)));
     set("apps", Some(pod.apps.iter().map(app_value).collect()));
@@ -346,7 +354,6 @@ mod tests {
             reason: String::new(),
             networks: vec!["none".to_owned()],
             wired: Vec::new(),
-            routes: Vec::new(),
             ports: Vec::new(),
             apps: vec![app("web"), app("log")],
             user_labels: BTreeMap::new(),
@@ -363,9 +370,9 @@ mod tests {
         };
         assert_eq!(
             table(&[pod()], how),
-            "UUID\t\tAPP\tIMAGE NAME\tSTATE\tCREATED\t\tSTARTED\t\tNETWORKS\tNAME\n\
-             5b5b5b5b\tweb\tdocker://web\trunning\t1 minute ago\t59 seconds ago\tnone\t\tfront\n\
-             \t\tlog\tdocker://log\t\t\t\t\t\t\t\t\n"
+            "UUID\t\tAPP\tIMAGE NAME\tSTATE\tCREATED\t\tSTARTED\t\tNETWORKS\tNAME\tPORTS\n\
+             5b5b5b5b\tweb\tdocker://web\trunning\t1 minute ago\t59 seconds ago\tnone\t\tfront\t\n\
+             \t\tlog\tdocker://log\t\t\t\t\t\t\t\t\t\n"
         );
         let mut broken = pod();
         broken.apps.clear();
