@@ -355,3 +355,24 @@ fn a_host_that_cannot_carry_pods_is_told_of() {
     let done = rkt_tests::command::run(powerless, None).ends_with(1);
     assert!(done.out.contains("default: try the firewall: "), "{done}");
 }
+
+#[test]
+fn a_network_with_ipv6_is_not_joined_where_that_is_disabled() {
+    let Some(site) = Site::new() else { return };
+    let both = ["--subnet=10.80.0.0/24", "--subnet=fd80::/64"];
+    site.network(&["create", "both", both[0], both[1]]).ok();
+    let run = || {
+        let words = ["run", "--rm", "--net=both", PROBE, "--", "exit", "0"];
+        site.rkt(&words)
+    };
+    run().ok();
+    site.rkt
+        .net()
+        .run("sysctl -qw net.ipv6.conf.all.disable_ipv6=1")
+        .ok();
+    run()
+        .is_one_clear_error()
+        .says("join the network `both`")
+        .says("IPv6, which is disabled on this host");
+    site.rkt.leaves_nothing();
+}

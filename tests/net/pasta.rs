@@ -121,7 +121,7 @@ fn what_pasta_cannot_do_is_told() {
             .contains(":1F91")
     });
     for (port, why) in [
-        ("--port=127.0.0.1:8081:80", "pasta"),
+        ("--port=127.0.0.1:8081:80", "it is in use by process"),
         ("--port=8082:80/sctp", "does not carry sctp"),
     ] {
         let words = ["run", "--rm", "--net=pasta", port, PROBE, "--", "exit", "0"];

@@ -405,6 +405,23 @@ fn a_pod_joins_a_network_of_plugins_and_leaves_it() {
     let routes = pod.status()["networks"][0]["routes"].to_string();
     assert!(routes.contains(r#""dst":"0.0.0.0/0""#), "{routes}");
     assert!(rules(&rkt).contains("--dport 8080"));
+    // A rule asks nobody who has the port; rkt does, of pods and of processes.
+    let again = [&["run"][..], &words].concat();
+    rkt.rkt(&again)
+        .is_one_clear_error()
+        .says(&format!("in use by pod `{}`", pod.uuid));
+    let host = rkt.net().path();
+    let server = rkt_tests::talk::inside(&host, || {
+        std::net::TcpListener::bind("127.0.0.1:8081").unwrap()
+    });
+    let other = ["run", &option, "--net=lab", "--port=8081:80", super::PROBE];
+    rkt.rkt(&other)
+        .is_one_clear_error()
+        .says("in use by process");
+    drop(server);
+    rkt.rkt(&["port", "add", &pod.uuid, "8082:80"])
+        .is_one_clear_error()
+        .says("at its start only");
     assert!(pod.dir().join("network-eth0").exists());
     pod.stop().ok();
     assert_eq!(leases(&rkt), 0);

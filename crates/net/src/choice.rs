@@ -63,12 +63,15 @@ impl Network {
     }
 }
 
+/// Most networks of a pod: a digit of its devices' names on the host tells them apart.
+pub const MAX_NETWORKS: usize = 16;
+
 /// The networks of a pod, in the order of their devices.
 ///
 /// `known` has every network there is, those of files before the built-in ones.
 ///
 /// # Errors
-/// `networks not found: X, Y`; an argument that a network cannot obey; a network whose driver is
+/// `networks not found: X, Y`; more than [`MAX_NETWORKS`]; an argument that a network cannot obey; a network whose driver is
 /// not there.
 pub fn networks(request: &NetRequest, known: &[Network]) -> Result<Vec<Network>, Refusal> {
     let NetRequest::Private { all, named } = request else {
@@ -108,6 +111,13 @@ pub fn networks(request: &NetRequest, known: &[Network]) -> Result<Vec<Network>,
             .filter(|k| k.plan.name.as_str() != builtin::RESTRICTED || k.origin != Origin::BuiltIn)
             .filter(|k| named.iter().all(|n| n.name != k.plan.name));
         chosen.extend(rest.cloned());
+    }
+    if chosen.len() > MAX_NETWORKS {
+        let many = chosen.len();
+        return Err(Refusal::new(format!(
+            "{many} networks are more than the {MAX_NETWORKS} a pod can have"
+        ))
+        .hint("name those that it needs: --net=NAME,NAME"));
     }
     for (at, Network { plan: network, .. }) in chosen.iter_mut().enumerate() {
         network.interface = format!("eth{at}");
@@ -215,6 +225,25 @@ mod tests {
         for none in ["none", "host"] {
             assert!(networks(&none.parse().unwrap(), &known).unwrap().is_empty());
         }
+    }
+
+    #[test]
+    fn a_pod_has_sixteen_networks_and_no_more() {
+        let one = known().remove(0);
+        let named = |n: usize| Network {
+            plan: NetworkPlan {
+                name: rkt_spec::NetworkName::new(&format!("n{n}")).unwrap(),
+                ..one.plan.clone()
+            },
+            ..one.clone()
+        };
+        let all = "all".parse().unwrap();
+        let some: Vec<Network> = (0..MAX_NETWORKS).map(named).collect();
+        let chosen = networks(&all, &some).unwrap();
+        assert_eq!(chosen.last().unwrap().plan.interface, "eth15");
+        let more: Vec<Network> = (0..=MAX_NETWORKS).map(named).collect();
+        let said = networks(&all, &more).unwrap_err().to_string();
+        assert!(said.starts_with("17 networks are more"), "{said}");
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! The end is cheaper: the namespace takes its devices with it, by the kernel's own time. Only
 //! what would stand in the way of the next pod with that address goes at once: its routes.
 
+use crate::choice::MAX_NETWORKS;
 use crate::error::{Doing, Error, Kind};
 use crate::gate::{Gate, Which};
 use crate::ipam::{self, Lease, Ledger};
@@ -449,9 +450,6 @@ fn whole(address: IpAddr) -> Prefix {
         length: if address.is_ipv4() { 32 } else { 128 },
     }
 }
-
-/// More networks than any pod has; what a dead pod left is looked for by this many names.
-const MAX_NETWORKS: usize = 16;
 
 /// Name of the host's end of a pod's device: 40 bits of its UUID, and which of its networks.
 pub fn device_name(uuid: &Uuid, at: usize) -> String {

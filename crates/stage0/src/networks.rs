@@ -169,5 +169,22 @@ pub fn ipv6() -> Ipv6 {
 /// # Errors
 /// For one that is not there, or cannot be what its arguments say.
 pub(crate) fn chosen(request: &RunRequest, facts: &Facts) -> Result<Vec<Network>, Error> {
-    Ok(choice::networks(&request.network(), &facts.networks)?)
+    let chosen = choice::networks(&request.network(), &facts.networks)?;
+    let asks = |n: &&Network| {
+        let own = matches!(
+            n.plan.driver,
+            Driver::Bridge | Driver::Ptp | Driver::Macvlan
+        );
+        own && n.plan.pools.iter().any(|p| p.subnet.address.is_ipv6())
+    };
+    if let Some(network) = chosen.iter().find(asks)
+        && ipv6() == Ipv6::Off
+    {
+        return Err(
+            Error::usage("it has addresses of IPv6, which is disabled on this host")
+                .while_doing(format!("join the network `{}`", network.plan.name))
+                .hint("turn `net.ipv6.conf.all.disable_ipv6` off, or take the subnet out of the network's file"),
+        );
+    }
+    Ok(chosen)
 }

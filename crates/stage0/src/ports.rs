@@ -195,6 +195,15 @@ pub fn added(
         .hint("leave `via=socket` out: the kernel leads the port into the pod"));
     }
     let exposed = exposed(requests, plan.net, &manifest.apps)?;
+    if let (false, Some(request)) = (plan.leads_ports(), requests.first())
+        && !plan.networks.is_empty()
+    {
+        return Err(Error::usage(
+            "plugins and `pasta` lead a pod's ports, and are told of them at its start only",
+        )
+        .while_doing(format!("open the port `{}`", request.words))
+        .hint("start the pod with --port"));
+    }
     plans(&exposed, &plan.networks)
 }
 

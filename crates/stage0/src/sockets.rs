@@ -7,7 +7,7 @@ use crate::error::{Doing, Error};
 use rkt_net::{hold, holder, listen};
 use rkt_pod::{PodStatus, Pods, State};
 use rkt_spec::Uuid;
-use rkt_spec::network::{PortPlan, PortWay};
+use rkt_spec::network::{Driver, PortPlan, PortWay};
 use rkt_spec::plan::{Net, Plan};
 use rkt_sys::fd::number;
 use std::net::SocketAddr;
@@ -21,15 +21,20 @@ use std::path::Path;
 /// When a port is in use, and by whom; when the host does not have the address.
 pub(crate) fn open(plan: &mut Plan, data_dir: &Path) -> Result<Vec<OwnedFd>, Error> {
     let mut sockets = Vec::new();
+    let binds_itself = plan.networks.iter().any(|n| n.driver == Driver::Pasta);
     let leads = plan.leads_ports();
     for port in &mut plan.ports {
         let socket = match port.way {
             PortWay::Socket => listen::open(port)
                 .map(Some)
                 .map_err(|error| refused(port, &error, data_dir))?,
-            PortWay::Nat if leads => hold(port, data_dir)?,
-            // `pasta` binds the ports itself, and plugins have their own ways.
-            PortWay::Nat => None,
+            // `pasta` binds the ports itself: here it is only said who has one.
+            PortWay::Nat if !leads && binds_itself => {
+                hold(port, data_dir)?;
+                None
+            }
+            // Also of plugins: they lead a port by a rule, which does not ask who has it.
+            PortWay::Nat => hold(port, data_dir)?,
         };
         port.socket = socket.as_ref().map_or(-1, number);
         sockets.extend(socket);

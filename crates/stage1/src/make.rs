@@ -312,7 +312,12 @@ fn wire(
         netns: netns.as_fd(),
         pod: socket,
     };
-    Ok(wires.make(&site, &own, std::mem::take(held))?)
+    // Those that plugins lead stay held until the pod ends.
+    let ours = match plan.leads_ports() {
+        true => std::mem::take(held),
+        false => Vec::new(),
+    };
+    Ok(wires.make(&site, &own, ours)?)
 }
 
 fn hold(host: &Host, plan: &Plan, app: &AppPlan, base: u32) -> Result<Option<Holder>, Failure> {

@@ -8,14 +8,14 @@ use rkt_spec::network::{PortPlan, PortWay};
 use rkt_spec::plan::Plan;
 use rustix::fd::OwnedFd;
 
-/// Ports that the kernel is to lead into the pod, with the sockets that hold them.
+/// Ports that rules are to lead into the pod, ours or a plugin's, with the sockets that hold them.
 pub(super) type Held = Vec<(PortPlan, Option<OwnedFd>)>;
 
 /// Takes those sockets out of what was inherited: nobody else keeps them, so that a port that is
 /// taken back is free.
 pub(super) fn held(plan: &Plan, inherited: &mut Inherited) -> Held {
     let all = plan.ports.iter().enumerate();
-    all.filter(|(_, port)| port.way == PortWay::Nat && plan.leads_ports())
+    all.filter(|(_, port)| port.way == PortWay::Nat)
         .map(|(at, port)| {
             let socket = inherited.ports.get_mut(at).and_then(Option::take);
             (port.clone(), socket)
