@@ -13,7 +13,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
 
 /// The programs of Debian's `containernetworking-plugins`, and what they call.
-fn needs() -> [Need; 3] {
+pub(super) fn needs() -> [Need; 3] {
     [
         Need::Plugin("bridge"),
         Need::Tool("ip"),
@@ -193,7 +193,7 @@ impl Lab {
 const IPAM: &str = r#""ipam":{"type":"host-local","dataDir":"LEASES",
     "ranges":[[{"subnet":"10.77.0.0/24"}]],"routes":[{"dst":"0.0.0.0/0"}]}"#;
 
-fn chained(version: &str) -> String {
+pub(super) fn chained(version: &str) -> String {
     // Debian's firewall knows no older version than 0.4.0.
     let firewall = match version {
         "0.3.1" => "",

@@ -85,6 +85,32 @@ impl Gate {
         })
     }
 
+    /// Keeps what networks of others have given the pod apart from other networks' pods.
+    ///
+    /// An address that a living pod has already, which others may give out twice, is left alone.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn admit(
+        &mut self,
+        guests: Vec<Link>,
+        is_dead: &dyn Fn(&Uuid) -> bool,
+    ) -> Result<(), Error> {
+        for guest in guests {
+            match self
+                .firewall
+                .add(&self.pod, std::slice::from_ref(&guest), &[], is_dead)
+            {
+                Ok(()) => self.links.push(guest),
+                Err(error) if error.kind() == Kind::Taken => {}
+                Err(error) => {
+                    return Err(error.while_doing("let the pod through the host's firewall"));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Opens the way from the host's loopback, now that the devices are there.
     ///
     /// # Errors

@@ -199,6 +199,38 @@ impl Wires {
         Ok(all)
     }
 
+    /// Keeps what plugins have connected apart from the pods of other networks. Where the kernel has
+    /// no nf_tables, no network is kept apart.
+    ///
+    /// # Errors
+    /// The kernel's; a directory that cannot be made.
+    pub fn admit(&mut self, run_dir: &Path, uuid: Uuid, wired: &[Wired]) -> Result<(), Error> {
+        let guests: Vec<Guarded> = wired.iter().filter_map(Guarded::guest).collect();
+        if guests.is_empty() {
+            return Ok(());
+        }
+        run_dir.clone_into(&mut self.run_dir);
+        if self.host.is_none() {
+            self.host = Some(Socket::open(Family::Route)?);
+        }
+        // By its lock it is known when the pod is dead.
+        for network in wired {
+            let ledger = Ledger::open(run_dir, &network.name)?;
+            let lease = ledger.hold()?.join(uuid)?;
+            self.leases.push((network.name.clone(), vec![lease]));
+        }
+        let is_dead = |pod: &Uuid| is_dead(run_dir, pod);
+        let gate = match &mut self.gate {
+            Some(gate) => gate,
+            none => match Gate::open(uuid, vec![], vec![], &is_dead) {
+                Ok(gate) => none.insert(gate),
+                Err(error) if error.kind() == Kind::Host => return Ok(()),
+                Err(error) => return Err(error),
+            },
+        };
+        gate.admit(guests, &is_dead)
+    }
+
     /// Leads one port of the host more into the pod.
     ///
     /// # Errors
@@ -337,8 +369,8 @@ fn sweep_one(run_dir: &Path, name: &NetworkName, host: &Socket) -> Result<(), Er
     for lease in &dead {
         if let (Some(pod), Some(address)) = (lease.left_by, lease.address) {
             forget(host, pod, address);
-            pods.push(pod);
         }
+        pods.extend(lease.left_by);
     }
     if !pods.is_empty() {
         unguard(&pods)?;

@@ -118,7 +118,10 @@ impl Pod {
             let net = shared.net.as_ref();
             self.plugins = net.map_or(Ok(None), |net| Plugins::of(plan, rkt, pod, net.as_fd()))?;
             if let Some(plugins) = &self.plugins {
-                self.wired.extend(plugins.add_all()?);
+                let made = plugins.add_all()?;
+                self.wires
+                    .admit(Path::new(&plan.run_dir), plan.uuid, &made)?;
+                self.wired.extend(made);
             }
             renamed = plugins::resolv_conf(plan, &self.wired).map(|text| Plan {
                 resolv_conf: Some(text),

@@ -10,6 +10,7 @@ use crate::users;
 use rkt_isolate::defaults::OOM_SCORE_ADJ_INIT;
 use rkt_isolate::idmap;
 use rkt_net::netlink::Socket;
+use rkt_net::nft::metadata;
 use rkt_spec::plan::{
     AppPlan, INIT_ID, Net, Plan, SLOT_IDS, Setting, UserSpace, VolumeKind, VolumePlan, weaken,
 };
@@ -242,6 +243,9 @@ impl InitChild<'_> {
             let last = self.plan.slots.saturating_mul(SLOT_IDS).saturating_sub(1);
             rkt_net::sysctl::apply(self.host.proc.as_fd(), last)
                 .map_err(|(name, e)| Failure::new(format!("set `{name}`"), e.to_string()))?;
+            if metadata::is_open(&self.plan.networks) {
+                metadata::close()?;
+            }
         }
         self.settings()?;
         let _ = process::join_session_keyring();

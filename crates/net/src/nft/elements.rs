@@ -86,14 +86,18 @@ impl List {
             None => Family::Inet,
         };
         // The first table says which pods there are, whatever they stand on.
-        self.put(guard, set::LINKS, device(&link.device));
+        if !link.guest {
+            self.put(guard, set::LINKS, device(&link.device));
+        }
         for prefix in &link.addresses {
             let address = prefix.address;
             let ip = family(address);
             let own = bytes(address);
             self.what = doing(&address);
-            self.source(guard, link, address);
-            if link.metadata {
+            if !link.guest {
+                self.source(guard, link, address);
+            }
+            if link.metadata && !link.guest {
                 self.put(guard, of(ip, set::METADATA), own.clone());
             }
             let inet = Family::Inet;
@@ -122,6 +126,9 @@ impl List {
             if link.masquerade {
                 self.put(inet, of(ip, set::MASQUERADE), own.clone());
             }
+            if link.guest {
+                continue;
+            }
             // Pods of one bridge answer each other directly, those of routed devices by the host.
             let (from, to) = match link.bridge {
                 Some(_) => (first, last),
@@ -132,7 +139,7 @@ impl List {
             };
             self.put(inet, of(ip, set::HAIRPIN), from).end = Some(to);
         }
-        if link.addresses.iter().any(|p| p.address.is_ipv6()) {
+        if !link.guest && link.addresses.iter().any(|p| p.address.is_ipv6()) {
             let local = link_local(link.mac);
             self.what = doing(&local);
             self.source(guard, link, local);

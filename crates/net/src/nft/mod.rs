@@ -11,6 +11,7 @@
 mod elements;
 mod expression;
 mod look;
+pub mod metadata;
 pub mod obstacle;
 mod table;
 #[cfg(test)]
@@ -65,6 +66,8 @@ pub struct Link {
     pub restricted: bool,
     /// Whether the cloud's metadata address is within reach.
     pub metadata: bool,
+    /// Whether others made the device and guard it.
+    pub guest: bool,
 }
 
 impl Link {
@@ -77,10 +80,6 @@ impl Link {
             Driver::Ptp => None,
             Driver::Macvlan | Driver::Cni | Driver::Pasta => return None,
         };
-        let names = |a: IpAddr| {
-            let mut routes = plan.routes.iter().map(|r| r.to);
-            routes.any(|to| to.address == a && to.length >= 24)
-        };
         Some(Self {
             device: wired.host_device.clone(),
             bridge,
@@ -90,7 +89,25 @@ impl Link {
             masquerade: plan.masquerade,
             isolated: plan.isolated,
             restricted: plan.restricted,
-            metadata: table::metadata().into_iter().any(names),
+            metadata: metadata::asks(plan),
+            guest: false,
+        })
+    }
+
+    /// What a network of others became: only its addresses are known, and that they are not those of
+    /// another network. `None` without addresses.
+    pub fn guest(wired: &Wired) -> Option<Self> {
+        (!wired.addresses.is_empty()).then(|| Self {
+            device: wired.host_device.clone(),
+            bridge: None,
+            mac: Mac([0; 6]),
+            addresses: wired.addresses.clone(),
+            gates: vec![],
+            masquerade: false,
+            isolated: false,
+            restricted: false,
+            metadata: true,
+            guest: true,
         })
     }
 

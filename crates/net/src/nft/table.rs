@@ -23,7 +23,7 @@ const RAW: i32 = -300;
 /// `NF_IP_PRI_NAT_DST`.
 const DNAT: i32 = -100;
 /// `NF_IP_PRI_FILTER`.
-const FILTER: i32 = 0;
+pub(super) const FILTER: i32 = 0;
 /// `NF_IP_PRI_NAT_SRC`.
 const SNAT: i32 = 100;
 
@@ -98,7 +98,7 @@ const MEET: &str = "meet";
 const HOST: &str = "host";
 const LEAVE: &str = "leave";
 
-const BOTH: [Ip; 2] = [Ip::V4, Ip::V6];
+pub(super) const BOTH: [Ip; 2] = [Ip::V4, Ip::V6];
 
 fn address(ip: Ip) -> (u32, u32) {
     match ip {
@@ -165,7 +165,7 @@ fn inet_sets() -> Vec<Set> {
 }
 
 /// Goes on for packets of this family only.
-fn is_ip(family: Family, ip: Ip) -> Vec<E> {
+pub(super) fn is_ip(family: Family, ip: Ip) -> Vec<E> {
     match family {
         Family::Bridge => is_ether(match ip {
             Ip::V4 => [0x08, 0x00],
@@ -187,7 +187,7 @@ fn source(ip: Ip, to: u8) -> E {
     E::Load(Base::Network, at, ip.bytes(), to)
 }
 
-fn destination(ip: Ip, to: u8) -> E {
+pub(super) fn destination(ip: Ip, to: u8) -> E {
     let at = match ip {
         Ip::V4 => 16,
         Ip::V6 => 24,
@@ -235,7 +235,7 @@ fn published() -> Vec<E> {
     state(Tracked::Status, DESTINATION_CHANGED)
 }
 
-fn drop_counted() -> Vec<E> {
+pub(super) fn drop_counted() -> Vec<E> {
     vec![E::Count, E::Then(Verdict::Drop)]
 }
 

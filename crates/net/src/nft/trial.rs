@@ -27,6 +27,7 @@ pub fn firewall() -> Result<(), Error> {
                 isolated: false,
                 restricted: false,
                 metadata: false,
+                guest: false,
             })
         };
         let links = [

@@ -43,6 +43,7 @@ fn link(n: u8) -> Link {
         isolated: false,
         restricted: false,
         metadata: false,
+        guest: false,
     }
 }
 
