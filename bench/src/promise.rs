@@ -79,6 +79,12 @@ const PROMISES: &[(&str, Subject, &str, f64)] = &[
         4.0,
     ),
     (
+        "50 at once with it: x without",
+        Over("netfifty", "all 50", NO_NET),
+        "rkt, default",
+        1.6,
+    ),
+    (
         "pod to host: x a plain veth",
         Over(flows::CASE, flows::STEPS[0], flows::PLAIN),
         "rkt",

@@ -232,7 +232,7 @@ mod tests {
         let one = known().remove(0);
         let named = |n: usize| Network {
             plan: NetworkPlan {
-                name: rkt_spec::NetworkName::new(&format!("n{n}")).unwrap(),
+                name: rkt_spec::NetworkName::new(format!("n{n}")).unwrap(),
                 ..one.plan.clone()
             },
             ..one.clone()

@@ -12,6 +12,7 @@ mod host;
 mod init;
 mod launcher;
 mod make;
+mod network;
 mod notify;
 mod pasta;
 mod plugins;

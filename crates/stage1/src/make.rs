@@ -7,8 +7,8 @@ use crate::app::App;
 use crate::error::{Doing, Failure};
 use crate::host::Host;
 use crate::launcher::{Home, Launcher, Parts};
-use crate::pasta::{self, Pasta};
-use crate::plugins::{self, Plugins};
+use crate::network::{Network, Networks, Place};
+use crate::plugins;
 use crate::rootfs::{self, IdMaps, Maker, Making};
 use crate::sandbox::{Sandbox, Shared};
 use crate::users::{Holder, Mapped};
@@ -17,8 +17,7 @@ use rkt_isolate::cgroup::{self, Controller, Layout, Version};
 use rkt_isolate::{idmap, landlock};
 use rkt_net::names::{Card, Names};
 use rkt_net::netlink::Socket;
-use rkt_net::wire::{Site, Wires};
-use rkt_spec::network::{Driver, NetworkPlan, PortPlan, PortWay, Wired};
+use rkt_spec::network::{Driver, PortPlan, PortWay, Wired};
 use rkt_spec::plan::{AppPlan, Knob, Limit, Plan, UserSpace, weaken};
 use rkt_sys::{process, signal};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -53,11 +52,7 @@ pub(crate) struct Pod {
     shared: Option<Shared>,
     /// A mount namespace that is not needed any more; closing it waits for a grace period.
     spent: Option<OwnedFd>,
-    /// Ports of the host that are to lead into the pod, with the sockets that hold them.
-    held: Vec<(PortPlan, Option<OwnedFd>)>,
-    pub(crate) wires: Wires,
-    plugins: Option<Plugins>,
-    pub(crate) pasta: Option<Pasta>,
+    pub(crate) networks: Networks,
     /// The pod's place among those on its networks.
     pub(crate) names: Option<Names>,
     /// What became of the plan's networks.
@@ -69,7 +64,7 @@ impl Pod {
     /// Nothing yet, and the ports that will lead into it.
     pub(crate) fn with_ports(held: Vec<(PortPlan, Option<OwnedFd>)>) -> Self {
         Self {
-            held,
+            networks: Networks::with_ports(held),
             ..Self::default()
         }
     }
@@ -102,32 +97,16 @@ impl Pod {
         let mut early = None;
         let mut renamed = None;
         if plan.networks.iter().any(|n| n.driver == Driver::Cni) {
-            let made = sandbox.shared(host, plan)?;
-            let shared = &*self.shared.insert(made.shared);
-            let template = &*self.spent.insert(made.template);
-            self.wired = wire(
-                &mut self.wires,
-                host,
-                plan,
-                shared,
-                made.wire,
-                &mut self.held,
-            )?;
+            let opened = open(&mut self.shared, &mut self.spent, sandbox, host, plan)?;
+            let pod = opened.place(sandbox, host, plan, inherited);
+            self.wired = self.networks.own.join(&pod)?;
             sandbox.wait_ready()?;
-            let (rkt, pod) = (inherited.rkt.as_ref(), inherited.pod.as_fd());
-            let net = shared.net.as_ref();
-            self.plugins = net.map_or(Ok(None), |net| Plugins::of(plan, rkt, pod, net.as_fd()))?;
-            if let Some(plugins) = &self.plugins {
-                let made = plugins.add_all()?;
-                self.wires
-                    .admit(Path::new(&plan.run_dir), plan.uuid, &made)?;
-                self.wired.extend(made);
-            }
+            self.wired.extend(self.networks.join_foreign(&pod)?);
             renamed = plugins::resolv_conf(plan, &self.wired).map(|text| Plan {
                 resolv_conf: Some(text),
                 ..plan.clone()
             });
-            early = Some((shared, template));
+            early = Some(opened);
         }
         let plan = renamed.as_ref().unwrap_or(plan);
         let mut groups = Vec::new();
@@ -146,21 +125,19 @@ impl Pod {
             users.push(holder.map(|h| h.mapped(host, &map, &map)).transpose()?);
         }
         let makings = make_roots(host, plan, sandbox, inherited, &users, &groups, &layout)?;
-        let (shared, template, to_wire) = match early {
-            Some((shared, template)) => (shared, template, None),
-            None => {
-                let made = sandbox.shared(host, plan)?;
-                let shared = &*self.shared.insert(made.shared);
-                (shared, &*self.spent.insert(made.template), Some(made.wire))
-            }
+        let is_late = early.is_none();
+        let opened = match early {
+            Some(opened) => opened,
+            None => open(&mut self.shared, &mut self.spent, sandbox, host, plan)?,
         };
+        let shared = opened.shared;
         for making in &makings {
-            making.share(shared, template)?;
+            making.share(shared, opened.template)?;
         }
-        let is_ready = to_wire.is_none();
-        if let Some(socket) = to_wire {
+        let pod = opened.place(sandbox, host, plan, inherited);
+        if is_late {
             // While the roots are made.
-            self.wired = wire(&mut self.wires, host, plan, shared, socket, &mut self.held)?;
+            self.wired = self.networks.own.join(&pod)?;
         }
         let abi = rkt_sys::landlock::abi().unwrap_or(0);
         let rest = makings.into_iter().zip(users).zip(groups).zip(launchers);
@@ -195,34 +172,17 @@ impl Pod {
             hand_over(&app, &app.launcher, sandbox, shared)?;
             self.apps.push(app);
         }
-        if !is_ready {
+        if is_late {
             sandbox.wait_ready()?;
         }
-        self.join_pasta(host, plan)?;
-        let place = |w: &Wired| {
+        self.wired.extend(self.networks.pasta.join(&pod)?);
+        let at = |w: &Wired| {
             plan.networks
                 .iter()
                 .position(|n| n.interface == w.interface)
         };
-        self.wired.sort_by_key(place);
+        self.wired.sort_by_key(at);
         self.join_names(plan)
-    }
-
-    /// Has the program of this name carry the pod's packets, when that was asked for.
-    fn join_pasta(&mut self, host: &Host, plan: &Plan) -> Result<(), Failure> {
-        let (Some(sandbox), Some(shared)) = (&self.sandbox, &self.shared) else {
-            return Ok(());
-        };
-        let Some(net) = &shared.net else {
-            return Ok(());
-        };
-        if let Some((pasta, wired)) =
-            pasta::start(host, plan, sandbox.pid, sandbox.base, net.as_fd())?
-        {
-            self.pasta = Some(pasta);
-            self.wired.push(wired);
-        }
-        Ok(())
     }
 
     /// Tells the others on its networks what the pod is called.
@@ -276,51 +236,64 @@ impl Pod {
         }
         // With them go their launchers.
         self.apps.clear();
-        self.pasta = None;
+        let unbound = self.networks.pasta.leave();
         // init can end only after each process born of a launcher has been reaped, here.
         while process::wait_any().is_some() {}
         self.sandbox = None;
         self.shared = None;
         self.names = None;
-        let unplugged = self.plugins.take().map_or(Ok(()), |p| p.del_all());
-        let unwired = self.wires.end().map_err(Failure::from);
+        let left = self.networks.leave();
         let removed = match self.cgroups.take() {
             Some(mut cgroups) => cgroups
                 .remove(Duration::from_secs(2))
                 .doing(|| "remove the pod's cgroups".into()),
             None => Ok(()),
         };
-        unplugged.and(unwired).and(removed)
+        unbound.and(left).and(removed)
     }
 }
 
-/// Makes the networks that rkt's own drivers make. Without one, the ports stay `held` by the pod.
-fn wire(
-    wires: &mut Wires,
+/// The namespaces that init has made, and the socket in the pod's network.
+struct Opened<'a> {
+    shared: &'a Shared,
+    template: &'a OwnedFd,
+    wire: Option<Socket>,
+}
+
+impl Opened<'_> {
+    fn place<'a>(
+        &'a self,
+        sandbox: &Sandbox,
+        host: &'a Host,
+        plan: &'a Plan,
+        inherited: &'a Inherited,
+    ) -> Place<'a> {
+        Place {
+            host,
+            plan,
+            init: sandbox.pid,
+            base: sandbox.base,
+            net: self.shared.net.as_ref().map(OwnedFd::as_fd),
+            wire: self.wire.as_ref(),
+            inherited,
+        }
+    }
+}
+
+/// Waits for what init makes, and keeps it for the pod's life, but for what is spent soon.
+fn open<'a>(
+    shared: &'a mut Option<Shared>,
+    spent: &'a mut Option<OwnedFd>,
+    sandbox: &Sandbox,
     host: &Host,
     plan: &Plan,
-    shared: &Shared,
-    socket: Option<Socket>,
-    held: &mut Vec<(PortPlan, Option<OwnedFd>)>,
-) -> Result<Vec<Wired>, Failure> {
-    let own = |n: &&NetworkPlan| !matches!(n.driver, Driver::Cni | Driver::Pasta);
-    let own: Vec<NetworkPlan> = plan.networks.iter().filter(own).cloned().collect();
-    let (Some(netns), Some(socket), false) = (&shared.net, &socket, own.is_empty()) else {
-        return Ok(Vec::new());
-    };
-    let site = Site {
-        uuid: plan.uuid,
-        run_dir: Path::new(&plan.run_dir),
-        proc: host.proc.as_fd(),
-        netns: netns.as_fd(),
-        pod: socket,
-    };
-    // Those that plugins lead stay held until the pod ends.
-    let ours = match plan.leads_ports() {
-        true => std::mem::take(held),
-        false => Vec::new(),
-    };
-    Ok(wires.make(&site, &own, ours)?)
+) -> Result<Opened<'a>, Failure> {
+    let made = sandbox.shared(host, plan)?;
+    Ok(Opened {
+        shared: shared.insert(made.shared),
+        template: spent.insert(made.template),
+        wire: made.wire,
+    })
 }
 
 fn hold(host: &Host, plan: &Plan, app: &AppPlan, base: u32) -> Result<Option<Holder>, Failure> {

@@ -8,6 +8,7 @@
 
 use crate::error::{Doing, Failure};
 use crate::host::{Host, MAKE_DEADLINE, wait_readable};
+use crate::network::{Network, Place};
 use rkt_net::pasta;
 use rkt_spec::network::{Driver, NetworkPlan, Wired};
 use rkt_spec::plan::Plan;
@@ -36,6 +37,28 @@ pub(crate) struct Pasta {
     _complaints: OwnedFd,
 }
 
+/// The network that pasta makes, once the pod has joined it.
+#[derive(Debug, Default)]
+pub(crate) struct ByPasta(pub(crate) Option<Pasta>);
+
+impl Network for ByPasta {
+    fn join(&mut self, pod: &Place<'_>) -> Result<Vec<Wired>, Failure> {
+        let Some(net) = pod.net else {
+            return Ok(Vec::new());
+        };
+        let Some((pasta, wired)) = start(pod.host, pod.plan, pod.init, pod.base, net)? else {
+            return Ok(Vec::new());
+        };
+        self.0 = Some(pasta);
+        Ok(vec![wired])
+    }
+
+    fn leave(&mut self) -> Result<(), Failure> {
+        self.0 = None;
+        Ok(())
+    }
+}
+
 impl Drop for Pasta {
     fn drop(&mut self) {
         let _ = signal::send(self.pidfd.as_fd(), 9);
@@ -54,7 +77,7 @@ struct Start<'a> {
 }
 
 /// Starts it for a pod that has such a network, and waits until packets go; `None` without one.
-pub(crate) fn start(
+fn start(
     host: &Host,
     plan: &Plan,
     init: u32,

@@ -5,6 +5,7 @@
 
 use crate::error::{Doing, Failure};
 use crate::host::wait_readable;
+use crate::network::{Network, Place};
 use rkt_net::cni::{Answer, CHILD_VERB, Command, MAX_RECORD, Request};
 use rkt_net::resolv::Resolver;
 use rkt_pod::attachment;
@@ -22,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 /// The networks of a pod that plugins make, and all that is needed to unmake them.
 #[derive(Debug)]
-pub(crate) struct Plugins {
+struct Plugins {
     /// What is the same in every request.
     request: Request,
     networks: Vec<NetworkPlan>,
@@ -34,9 +35,28 @@ pub(crate) struct Plugins {
     net: OwnedFd,
 }
 
+/// Networks that plugins make, once the pod has joined them.
+#[derive(Debug, Default)]
+pub(crate) struct Foreign(Option<Plugins>);
+
+impl Network for Foreign {
+    fn join(&mut self, pod: &Place<'_>) -> Result<Vec<Wired>, Failure> {
+        let Some(net) = pod.net else {
+            return Ok(Vec::new());
+        };
+        let (rkt, dir) = (pod.inherited.rkt.as_ref(), pod.inherited.pod.as_fd());
+        self.0 = Plugins::of(pod.plan, rkt, dir, net)?;
+        self.0.as_ref().map_or(Ok(Vec::new()), Plugins::add_all)
+    }
+
+    fn leave(&mut self) -> Result<(), Failure> {
+        self.0.take().map_or(Ok(()), |plugins| plugins.del_all())
+    }
+}
+
 impl Plugins {
     /// Those of a plan; `None` when it has none.
-    pub(crate) fn of(
+    fn of(
         plan: &Plan,
         rkt: Option<&OwnedFd>,
         pod: BorrowedFd<'_>,
@@ -76,7 +96,7 @@ impl Plugins {
     }
 
     /// Has every device made, in order.
-    pub(crate) fn add_all(&self) -> Result<Vec<Wired>, Failure> {
+    fn add_all(&self) -> Result<Vec<Wired>, Failure> {
         self.networks.iter().map(|n| self.add(n)).collect()
     }
 
@@ -110,7 +130,7 @@ impl Plugins {
     }
 
     /// Unmakes every device, the last first, and each whatever becomes of the others.
-    pub(crate) fn del_all(&self) -> Result<(), Failure> {
+    fn del_all(&self) -> Result<(), Failure> {
         let mut first = Ok(());
         for network in self.networks.iter().rev() {
             let left = self.del(network);

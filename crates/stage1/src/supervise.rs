@@ -482,7 +482,7 @@ impl Supervisor {
 
     /// A pod without the network that it was to have is better ended than left alone.
     fn on_pasta_death(&mut self) {
-        self.pod.pasta = None;
+        self.pod.networks.pasta.0 = None;
         self.status.change().reason = "pasta, which carries its packets, has ended".into();
         self.exit.get_or_insert(EXIT_RKT);
         self.stop(None);

@@ -30,14 +30,14 @@ impl Supervisor {
         port: PortPlan,
         socket: Option<OwnedFd>,
     ) -> Result<(), Failure> {
-        self.pod.wires.publish(port, socket)?;
+        self.pod.networks.own.wires.publish(port, socket)?;
         self.tell_ports();
         Ok(())
     }
 
     /// Takes a port back.
     pub(crate) fn withdraw(&mut self, which: Which) -> Result<(), Failure> {
-        self.pod.wires.withdraw(which)?;
+        self.pod.networks.own.wires.withdraw(which)?;
         self.tell_ports();
         Ok(())
     }
@@ -47,7 +47,7 @@ impl Supervisor {
         let ours = |p: &&PortPlan| p.way == PortWay::Nat && self.plan.leads_ports();
         let fixed = self.plan.ports.iter().filter(|p| !ours(p));
         let mut ports: Vec<PortPlan> = fixed.cloned().collect();
-        ports.extend(self.pod.wires.ports());
+        ports.extend(self.pod.networks.own.wires.ports());
         for port in &mut ports {
             port.socket = -1;
         }

@@ -21,7 +21,7 @@ impl Supervisor {
         if let Some(sandbox) = &self.pod.sandbox {
             add(Source::Init, sandbox.init.as_fd(), PollFlags::IN);
         }
-        if let Some(pasta) = &self.pod.pasta {
+        if let Some(pasta) = &self.pod.networks.pasta.0 {
             add(Source::Pasta, pasta.pidfd.as_fd(), PollFlags::IN);
         }
         if let Some(watch) = self.listens_for_names().and_then(|n| n.watch()) {
