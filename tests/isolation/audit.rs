@@ -234,6 +234,62 @@ fn what_is_changed_from_outside_is_named() {
     pod.kill().ok();
 }
 
+/// Pods whose plans say another filter than what was loaded: for the app, and for one instruction.
+#[test]
+fn a_filter_that_is_not_the_planned_one_is_named() {
+    let Some(rkt) = Rkt::needs(&[]) else { return };
+    let pod = rkt.start(&[
+        PROBE,
+        "--name=red",
+        "--",
+        "sleep",
+        "---",
+        PROBE,
+        "--name=blue",
+        "--trace-denials",
+        "--",
+        "sleep",
+    ]);
+    is_clean(&pod, &rkt, 3);
+    let (done, value) = audit(&pod, &rkt);
+    assert_eq!(value["unseen"], serde_json::json!([]), "{done}");
+    let wait = |app: &str| {
+        let status = pod.app(app).proc("status");
+        let tracer = status.lines().find(|l| l.starts_with("TracerPid:"));
+        let state = status.lines().find(|l| l.starts_with("State:")).unwrap();
+        assert!(tracer.unwrap().ends_with("\t0"), "{status}");
+        assert!(state.contains('S'), "{status}");
+    };
+    for app in ["red", "blue"] {
+        wait(app);
+    }
+    let file = pod.dir().join("plan");
+    let mut plan = rkt_spec::plan::Plan::decode(&std::fs::read(&file).unwrap()).unwrap();
+    // The last instruction returns a verdict; its last bytes are the errno.
+    let filter = &mut plan.apps[0].walls.seccomp.0;
+    let last = filter.len() - 4;
+    filter[last] ^= 1;
+    std::fs::write(&file, plan.encode()).unwrap();
+    let (done, value) = audit(&pod, &rkt);
+    assert_eq!(done.status, 1, "{done}");
+    let wanted = ["red", "privileges", "seccomp filter"].map(str::to_owned);
+    let [app, group, field] = wanted;
+    assert_eq!(drift(&value), [(app, group, field)], "{done}");
+}
+
+#[test]
+fn what_a_stop_would_change_is_not_stopped() {
+    let Some(rkt) = Rkt::needs(&[]) else { return };
+    // It waits in accept, which may have a timeout and returns EINTR after a stop then.
+    let pod = rkt.start(&[PROBE, "--name=red", "--", "serve-fd", "/s", "/rkt-probe"]);
+    let (done, value) = audit(&pod, &rkt);
+    assert_eq!(done.status, 0, "{done}");
+    assert_eq!(value["unseen"][0]["field"], "seccomp filter", "{done}");
+    let table = rkt.rkt(&["audit", &pod.uuid]).ok();
+    assert!(table.contains("seccomp filter not seen"), "{table}");
+    pod.kill().ok();
+}
+
 #[test]
 fn a_process_of_the_host_in_an_apps_cgroup_is_named() {
     let Some(rkt) = Rkt::needs(&[]) else { return };

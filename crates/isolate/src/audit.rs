@@ -2,11 +2,13 @@
 //!
 //! [`facts`] says what is known of a process and reads texts of the kernel, [`read`] fetches them
 //! from the host's /proc, [`compare`] and [`mounts`] are pure: facts and plan in, findings out;
-//! [`locks`] tries in a copy what /proc does not tell, [`insides`] reads what is told inside only. Nothing here believes what a pod says of
+//! [`locks`] tries in a copy what /proc does not tell, [`insides`] reads what is told inside only,
+//! [`filters`] what is told of a stopped thread. Nothing here believes what a pod says of
 //! itself, and nothing here changes anything of it.
 
 pub mod compare;
 pub mod facts;
+mod filters;
 mod insides;
 mod locks;
 pub mod mounts;

@@ -7,6 +7,7 @@ mod aarch64;
 pub mod compile;
 pub mod families;
 mod floor;
+mod init;
 pub mod list;
 pub mod profile;
 pub mod sets;
@@ -15,6 +16,7 @@ mod x86_64;
 
 pub use compile::{Arch, Instruction};
 pub use floor::FLOOR;
+pub use init::program as init_program;
 pub use list::{List, Openings, Within};
 pub use profile::{Action, DEFAULT, Profile, Rule, Test};
 

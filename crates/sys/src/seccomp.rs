@@ -145,3 +145,104 @@ pub fn refuse(listener: BorrowedFd<'_>, id: u64, errno: u16) -> Result<()> {
     let value = unsafe { libc::ioctl(listener.as_raw_fd(), SEND, &raw const answer) };
     result(value.into())
 }
+
+/// `PTRACE_EVENT_STOP`, in the third byte of a wait status.
+const EVENT_STOP: i32 = 128;
+/// `PTRACE_SECCOMP_GET_FILTER`.
+const GET_FILTER: libc::c_uint = 0x420c;
+/// Most filters that are read of one thread.
+const MOST_FILTERS: usize = 64;
+
+/// What was seen of the filters of a thread.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seen {
+    /// The programs, each `sock_filter`s of 8 bytes in host order.
+    Programs(Vec<Vec<u8>>),
+    /// It ended meanwhile, or the number is another thread's.
+    Gone,
+    /// It did not stop in time: it waits for something that no signal interrupts.
+    Busy,
+}
+
+/// Reads the filters of a thread as they were loaded. The thread is seized, and stopped while they
+/// are copied; a call that it waits in is interrupted as by SIGSTOP and SIGCONT. Its parent
+/// sees nothing of it.
+///
+/// `is_it` is asked when the number can be given to nobody else any more, and before anything is stopped.
+/// The caller must be a thread that ends soon after: the kernel then lets go of one that did not stop.
+///
+/// # Errors
+/// `EPERM` when something else traces it, or this process may not; `EACCES` without `CAP_SYS_ADMIN`,
+/// or when this process has a filter of its own; `EIO` or `EINVAL` from a kernel that does not tell
+/// (before 4.4, or without `CONFIG_CHECKPOINT_RESTORE`).
+pub fn programs_of(
+    thread: rustix::process::Pid,
+    patience: std::time::Duration,
+    is_it: impl FnOnce() -> bool,
+) -> Result<Seen> {
+    let id = thread.as_raw_nonzero().get();
+    match ask(libc::PTRACE_SEIZE, id, 0, 0) {
+        Err(Errno::SRCH) => return Ok(Seen::Gone),
+        other => other?,
+    };
+    if !is_it() {
+        // Only a stopped one can be let go by name. The end of this thread does it for this one.
+        return Ok(Seen::Gone);
+    }
+    ask(libc::PTRACE_INTERRUPT, id, 0, 0)?;
+    let end = std::time::Instant::now() + patience;
+    let status = loop {
+        let mut status = 0;
+        // SAFETY: `status` is a valid place for an int across the call.
+        let found = unsafe { libc::waitpid(id, &raw mut status, libc::__WALL | libc::WNOHANG) };
+        if found == id {
+            break status;
+        }
+        if found < 0 {
+            return Ok(Seen::Gone);
+        }
+        if std::time::Instant::now() >= end {
+            return Ok(Seen::Busy);
+        }
+        std::thread::sleep(std::time::Duration::from_micros(50));
+    };
+    if !libc::WIFSTOPPED(status) {
+        return Ok(Seen::Gone);
+    }
+    let programs = (0..MOST_FILTERS).map(|n| program(id, n));
+    let programs: Result<Vec<_>> = programs.take_while(|p| *p != Err(Errno::NOENT)).collect();
+    // A signal that it was about to get is given to it.
+    let signal = match status >> 16 {
+        EVENT_STOP => 0,
+        _ => libc::WSTOPSIG(status),
+    };
+    match ask(
+        libc::PTRACE_DETACH,
+        id,
+        0,
+        usize::try_from(signal).unwrap_or(0),
+    ) {
+        Err(Errno::SRCH) => Ok(Seen::Gone),
+        Err(e) => Err(e),
+        Ok(_) => programs.map(Seen::Programs),
+    }
+}
+
+/// One program of a stopped thread.
+fn program(id: i32, number: usize) -> Result<Vec<u8>> {
+    let length = ask(GET_FILTER, id, number, 0)?;
+    // The length cannot change: the thread is stopped.
+    let mut bytes = vec![0; length.saturating_mul(INSTRUCTION)];
+    let place = bytes.as_mut_ptr() as usize;
+    let length = ask(GET_FILTER, id, number, place)?;
+    bytes.truncate(length.saturating_mul(INSTRUCTION));
+    Ok(bytes)
+}
+
+fn ask(request: libc::c_uint, id: i32, address: usize, data: usize) -> Result<usize> {
+    // SAFETY: seize, interrupt and detach take no memory of ours; for GET_FILTER `data` is null or
+    // a place as long as the kernel said a moment ago that the program of this stopped thread is.
+    let value = unsafe { libc::ptrace(request, id, address, data) };
+    result(value)?;
+    Ok(usize::try_from(value).unwrap_or(0))
+}

@@ -181,6 +181,11 @@ pub fn pids(status: &str) -> Option<(i32, i32)> {
     Some((field(status, "PPid")?.parse().ok()?, inner.parse().ok()?))
 }
 
+/// Who traces the thread of a `status`, as a thread id.
+pub fn tracer(status: &str) -> Option<i32> {
+    field(status, "TracerPid")?.parse().ok()
+}
+
 /// Reads `uid_map` or `gid_map`; a line that is none ends in a map that fits no plan.
 pub fn id_map(text: &str) -> Vec<Extent> {
     let line = |line: &str| match numbers(line).as_slice() {

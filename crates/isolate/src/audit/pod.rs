@@ -2,15 +2,19 @@
 
 use super::compare::{self, Finding, Group, Wanted};
 use super::facts::Facts;
+use super::filters::{self, Look};
 use super::read::{self, Paths};
 use super::{insides, locks, mounts};
 use crate::cgroup::{Controller, Layout, Looser, Version, app_dir_name, looser, processes};
 use crate::error::{Error, Kind};
+use crate::seccomp;
 use rkt_spec::name::AppName;
 use rkt_spec::plan::{AppPlan, Limit, Plan};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+/// Of a thread that has filters, in its `status`.
+const MODE_FILTER: u32 = 2;
 /// How long a set-up child may live, milliseconds: see `docs/design/sandbox.md`.
 const SETUP_MS: u64 = 5_000;
 /// How long what was found has to stay before it is told: processes change themselves in steps.
@@ -54,12 +58,29 @@ pub struct Audit {
     pub processes: Vec<Process>,
     /// rkt's own set-up children, which are not the pod's yet.
     pub setting_up: usize,
+    /// What could not be seen, by the pid of the process and why.
+    pub unseen: Vec<(i32, String)>,
 }
 
 impl Audit {
     /// Whether nothing but what was planned was found.
     pub fn is_clean(&self) -> bool {
         self.processes.iter().all(|p| p.findings.is_empty())
+    }
+
+    /// Of a process without any filter the other fields tell already.
+    fn filter(&mut self, facts: &Facts, programs: &[&[u8]], any_call: bool) -> Option<Finding> {
+        if facts.first()?.seccomp != MODE_FILTER {
+            return None;
+        }
+        match filters::look(facts, programs, any_call) {
+            Look::Fine => None,
+            Look::Drift(finding) => Some(finding),
+            Look::Unseen(why) => {
+                self.unseen.push((facts.pid, why));
+                None
+            }
+        }
     }
 }
 
@@ -180,6 +201,9 @@ impl<'a> Seen<'a> {
         })?;
         let mut init = init.unwrap_or_default();
         init.extend(self.looser(None, &self.pod.plan.limits)?);
+        let own = seccomp::init_program();
+        // It goes on waiting by itself, whatever its wait returns.
+        init.extend(audit.filter(&self.init, &[&own], true));
         audit.processes.push(process(&self.init, None, true, init));
         for (facts, app) in &found {
             let findings = self.settled(self.judge(facts, *app, &firsts), || {
@@ -200,6 +224,16 @@ impl<'a> Seen<'a> {
             {
                 findings.extend(insides::read(facts, self.pod.plan, app)?);
                 findings.extend(self.domain(app));
+                let walls = &app.walls;
+                // A traced app has the asking program, what `enter` adds the plain one.
+                let programs: Vec<&[u8]> = [&walls.seccomp, &walls.traced]
+                    .into_iter()
+                    .map(|p| p.0.as_slice())
+                    .filter(|p| !p.is_empty())
+                    .collect();
+                if !walls.seccomp.0.is_empty() {
+                    findings.extend(audit.filter(facts, &programs, false));
+                }
                 let leaf = app_dir_name(&app.name);
                 findings.extend(self.looser(Some(&leaf), &app.limits)?);
             }

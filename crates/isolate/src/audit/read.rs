@@ -109,6 +109,18 @@ fn all(
     Ok(Some(facts))
 }
 
+/// The directory of a process that was read before, and whether it is still the same one.
+pub(super) fn held(facts: &Facts) -> Option<(OwnedFd, impl Fn() -> bool)> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let proc = rustix::fs::open(format!("/proc/{}", facts.pid), flags, Mode::empty()).ok()?;
+    let again = rustix::io::fcntl_dupfd_cloexec(&proc, 0).ok()?;
+    let same = move || {
+        let is = program(again.as_fd()).is_ok_and(|p| p == facts.program);
+        is && namespaces(again.as_fd()).is_ok_and(|n| n == facts.namespaces)
+    };
+    same().then_some((proc, same))
+}
+
 /// The host's own namespaces: those of this process.
 pub(super) fn own_namespaces() -> Result<BTreeMap<&'static str, u64>, Error> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -150,7 +162,7 @@ fn numbers(dir: impl AsFd) -> Result<Vec<i32>, Errno> {
     Ok(all)
 }
 
-fn text(at: impl AsFd, name: &str) -> Result<String, Errno> {
+pub(super) fn text(at: impl AsFd, name: &str) -> Result<String, Errno> {
     let fd = rustix::fs::openat(at, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     let mut bytes = Vec::new();
     let mut chunk = [0; 16_384];

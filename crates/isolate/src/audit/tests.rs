@@ -381,6 +381,7 @@ fn every_finding_is_of_a_defence_and_every_defence_that_is_seen_has_one() {
         (super::Group::Namespaces, "setting net/core/somaxconn"),
         (super::Group::Cgroups, "limit pids.max"),
         (super::Group::Privileges, "landlock"),
+        (super::Group::Privileges, "seccomp filter"),
     ];
     let tried = tried.iter().flat_map(|(g, f)| of_finding(*g, f, false));
     seen.extend(init.into_iter().chain(tried).map(|d| d.id));

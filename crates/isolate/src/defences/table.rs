@@ -140,6 +140,7 @@ pub const DEFENCES: &[Defence] = &[
         audit: Seen::Fields(&[
             (Group::Privileges, "seccomp"),
             (Group::Privileges, "seccomp filters"),
+            (Group::Privileges, "seccomp filter"),
         ]),
         weaken: &["seccomp"],
         tests: &[
@@ -154,7 +155,7 @@ pub const DEFENCES: &[Defence] = &[
         holds: "Sockets are UNIX, INET, INET6 and four netlink protocols; the others have no code to attack",
         by: "arguments of socket and socketpair in the seccomp filter",
         flag: "--socket-family",
-        audit: Seen::Not("the kernel shows no filter's content"),
+        audit: Seen::Fields(&[(Group::Privileges, "seccomp filter")]),
         weaken: &["seccomp"],
         tests: &[
             "isolation::isolators::socket_families_are_added_and_taken_away",

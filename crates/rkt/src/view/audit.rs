@@ -108,6 +108,15 @@ pub(crate) fn table(rows: &[Row]) -> String {
                     verdict(process, group).to_owned(),
                 ]);
             }
+            for (_, why) in audit.unseen.iter().filter(|(pid, _)| *pid == process.pid) {
+                // Writing into a String cannot fail.
+                let _ = writeln!(
+                    drift,
+                    "note: pod {} {owner} process {}: seccomp filter not seen: {why}",
+                    row.uuid.short(),
+                    process.pid
+                );
+            }
             for f in &process.findings {
                 // Writing into a String cannot fail.
                 let _ = writeln!(drift, "drift: {}", told(row.uuid, process, f));
@@ -223,6 +232,7 @@ pub(crate) fn value(row: &Row) -> Value {
             "state": "running",
             "verdict": if audit.is_clean() { "ok" } else { "drift" },
             "setting_up": audit.setting_up,
+            "unseen": audit.unseen.iter().map(unseen).collect::<Vec<_>>(),
             "processes": audit.processes.iter().map(process).collect::<Vec<_>>(),
         }),
         Seen::NotRunning(state) => json!({ "uuid": row.uuid, "state": state }),
@@ -232,6 +242,10 @@ pub(crate) fn value(row: &Row) -> Value {
             "error": failure.to_string(),
         }),
     }
+}
+
+fn unseen((pid, why): &(i32, String)) -> Value {
+    json!({ "pid": pid, "field": "seccomp filter", "because": why })
 }
 
 fn process(process: &Process) -> Value {
@@ -284,6 +298,7 @@ mod tests {
                 findings: vec![finding],
             }],
             setting_up: 0,
+            unseen: Vec::new(),
         };
         let row = Row {
             uuid: "0d5a1c5e-0000-4000-8000-000000000001".parse().unwrap(),
