@@ -343,6 +343,32 @@ impl Store {
         }
     }
 
+    /// Writes the files of an image without those of images that it depends on, and without
+    /// leaving any out: for an App Container Image, what its archive has. Layers of other images
+    /// are no dependencies, and all of them are written. Needs root for owners and devices.
+    ///
+    /// # Errors
+    /// As [`Store::render`], and what indexing the archive alone gives.
+    pub fn extract(
+        &self,
+        image: &Image,
+        program: &LayerProgram,
+        into: std::os::fd::BorrowedFd<'_>,
+    ) -> Result<()> {
+        if image.aci.is_none() {
+            return self.render(image, into);
+        }
+        let doing = || format!("write the files of image `{}`", image.name);
+        let own = [layer::Step::whole(image.id.clone())];
+        // Its image refers to this chain only when it depends on nothing; else gc takes it.
+        let limits = layer::Limits::of_what_is_kept();
+        let chains = layer::commit_steps(&self.dir, program, &limits, &own).doing(doing)?;
+        match chains.last() {
+            Some(alone) => crate::directory::render(&self.dir, alone, into).doing(doing),
+            None => Ok(()),
+        }
+    }
+
     /// The users and groups of an image, for names in `--user`.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! App Container Images: read, run, stacked, refused.
 
+mod commands;
 mod dependencies;
 mod discovery;
 mod fetching;

@@ -30,11 +30,7 @@ pub(super) fn run(asked: &CatManifest) -> Result<u8, Failure> {
     let registries = crate::registry::registries(&asked.globals.configs)?;
     let default = registries.default_registry();
     let image = store.find(&asked.image, default)?;
-    // What an App Container Image says about itself is its manifest, as the original prints it.
-    let manifest = match (&image.aci, &image.manifest) {
-        (Some(_), Some(manifest)) => Some(store.manifest_json(manifest)?),
-        _ => None,
-    };
+    let manifest = of_aci(&store, &image)?;
     if asked.raw {
         let bytes = match manifest {
             Some(bytes) => bytes,
@@ -57,6 +53,14 @@ pub(super) fn run(asked: &CatManifest) -> Result<u8, Failure> {
         None => text(&image, format)?,
     });
     Ok(0)
+}
+
+/// What an App Container Image says about itself is its manifest, as the original prints it.
+pub(super) fn of_aci(store: &Store, image: &Image) -> Result<Option<Vec<u8>>, Failure> {
+    match (&image.aci, &image.manifest) {
+        (Some(_), Some(manifest)) => Ok(Some(store.manifest_json(manifest)?)),
+        _ => Ok(None),
+    }
 }
 
 /// What an image says about itself.

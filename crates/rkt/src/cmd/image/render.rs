@@ -1,7 +1,8 @@
 //! `rkt image extract` and `rkt image render`: the files of an image as a directory.
 //!
-//! The original's `extract` left dependencies out and its `render` did not. Layers of docker and
-//! OCI images are no dependencies: both write the whole root file system.
+//! As in the original, `extract` writes what an App Container Image itself has, and `render` what
+//! an app of it sees: with its dependencies, and only paths of its whitelist. Layers of docker
+//! and OCI images are no dependencies: both write the whole root file system.
 
 use super::{cat_manifest, place};
 use crate::args::{Format, Globals};
@@ -13,6 +14,13 @@ use std::fs;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+/// Which of the two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verb {
+    Extract,
+    Render,
+}
 
 /// Words of both.
 #[derive(Debug, clap::Args)]
@@ -36,14 +44,14 @@ pub(super) struct Render {
     globals: Globals,
 }
 
-pub(super) fn run(asked: &Render) -> Result<u8, Failure> {
+pub(super) fn run(asked: &Render, verb: Verb) -> Result<u8, Failure> {
     let store = Store::open(&asked.globals.dir, OpenMode::Use)?;
     let registries = crate::registry::registries(&asked.globals.configs)?;
     let default = registries.default_registry();
     let image = store.find(&asked.image, default)?;
     let target = target(asked)?;
     let beside = Unfinished(place::beside(&target)?);
-    write(&store, &image, asked, &beside.0)?;
+    write(&store, &image, (asked, verb), &beside.0)?;
     let doing = |e: std::io::Error| {
         Failure::usage(format!("make `{}`", target.display())).because(e.to_string())
     };
@@ -111,7 +119,12 @@ fn target(asked: &Render) -> Result<PathBuf, Failure> {
     Ok(place)
 }
 
-fn write(store: &Store, image: &Image, asked: &Render, dir: &Path) -> Result<(), Failure> {
+fn write(
+    store: &Store,
+    image: &Image,
+    (asked, verb): (&Render, Verb),
+    dir: &Path,
+) -> Result<(), Failure> {
     let doing = |e: std::io::Error| {
         Failure::usage(format!("write `{}`", dir.display())).because(e.to_string())
     };
@@ -123,12 +136,18 @@ fn write(store: &Store, image: &Image, asked: &Render, dir: &Path) -> Result<(),
     };
     if !asked.rootfs_only {
         make(&rootfs).map_err(doing)?;
-        let manifest = cat_manifest::text(image, Format::JsonPretty)?;
+        let manifest = match cat_manifest::of_aci(store, image)? {
+            Some(bytes) => bytes,
+            None => cat_manifest::text(image, Format::JsonPretty)?.into_bytes(),
+        };
         fs::write(dir.join("manifest"), manifest).map_err(doing)?;
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd = rustix::fs::open(&rootfs, flags, Mode::empty()).map_err(|e| doing(e.into()))?;
-    store.render(image, fd.as_fd())?;
+    match verb {
+        Verb::Extract => store.extract(image, &crate::registry::layer_program(), fd.as_fd())?,
+        Verb::Render => store.render(image, fd.as_fd())?,
+    }
     if !asked.rootfs_only {
         fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).map_err(doing)?;
     }
