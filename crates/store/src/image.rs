@@ -3,6 +3,7 @@
 use crate::disk;
 use crate::error::{Doing, Error, Kind, Result};
 use crate::platform::Platform;
+use crate::reference::{HUB, Reference};
 use crate::trust::Proof;
 use rkt_spec::Digest;
 use rkt_spec::digest::Algorithm;
@@ -76,6 +77,15 @@ impl Image {
                 None => aci.name.clone(),
             },
         }
+    }
+
+    /// Those of its names that are names of a registry; of an App Container Image, the ones that
+    /// were given to it.
+    pub fn tags(&self) -> impl Iterator<Item = &str> {
+        self.names
+            .iter()
+            .map(String::as_str)
+            .filter(|name| matches!(Reference::parse(name, HUB), Ok(Reference::Registry(_))))
     }
 
     /// The word that names it to a person, when the image itself has one.

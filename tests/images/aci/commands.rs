@@ -4,7 +4,7 @@ use super::{UNSIGNED, file};
 use rkt_tests::Rkt;
 use rkt_tests::aci::Aci;
 use rkt_tests::tar::Entry;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -88,4 +88,67 @@ fn extract_writes_the_image_alone_and_render_what_its_app_sees() {
     rkt.rkt(&["image", "gc"]).ok();
     rkt.rkt(&["image", "verify"]).ok();
     write("render", &["--rootfs-only", "--overwrite"]);
+}
+
+#[test]
+fn a_given_name_is_shown_and_goes_alone() {
+    let Some(rkt) = Rkt::needs(&[]) else { return };
+    let aci = Aci::new("example.com/app", &[Entry::file("a", "a")]);
+    let id = fetch(&rkt, &aci);
+    rkt.rkt(&[
+        "image",
+        "tag",
+        "aci:example.com/app",
+        "example.com/team/app:2",
+        "b",
+    ])
+    .ok();
+    let names = || -> Vec<String> {
+        let words = ["image", "list", "--no-legend", "--fields=name"];
+        let text = rkt.rkt(&words).ok();
+        text.lines().map(|l| l.trim().to_owned()).collect()
+    };
+    let own = "example.com/app:1.0";
+    let (team, b) = (
+        "docker://example.com/team/app:2",
+        "docker://docker.io/library/b:latest",
+    );
+    assert_eq!(names(), [own, b, team]);
+    let found = rkt.rkt(&["fetch", "--quiet", "--pull-policy=never", UNSIGNED, "b"]);
+    assert_eq!(found.ok().trim(), id);
+    let done = rkt.rkt(&["image", "rm", "b"]).ok();
+    assert!(done.contains("removed name") && done.contains(b), "{done}");
+    assert_eq!(names(), [own, team]);
+    let done = rkt.rkt(&["image", "rm", "--format=json", "example.com/team/app:2"]);
+    let done: Value = done.json();
+    assert_eq!(
+        (&done["action"], &done["name"]),
+        (&json!("untagged"), &json!(team))
+    );
+    assert_eq!(names(), [own]);
+    rkt.rkt(&["image", "rm", "b"])
+        .ends_with(254)
+        .is_one_clear_error();
+    // What it calls itself cannot be taken from it.
+    rkt.rkt(&["image", "tag", "aci:example.com/app", "b"]).ok();
+    let done = rkt.rkt(&["image", "rm", "aci:example.com/app"]).ok();
+    assert!(done.contains("removed image"), "{done}");
+    assert_eq!(names(), [] as [&str; 0]);
+}
+
+#[test]
+fn its_history_names_its_archive() {
+    let Some(rkt) = Rkt::needs(&[]) else { return };
+    let aci = Aci::new("example.com/app", &[Entry::file("a", "a")]);
+    fetch(&rkt, &aci);
+    let id = aci.id();
+    let history = |words: &[&str]| {
+        let mut all = vec!["image", "history", "--no-legend"];
+        all.extend(words);
+        all.push("aci:example.com/app");
+        let text = rkt.rkt(&all).ok();
+        text.split_whitespace().next().unwrap().to_owned()
+    };
+    assert_eq!(history(&[]), id[..19]);
+    assert_eq!(history(&["--full"]), id.replace('-', ":"));
 }

@@ -63,7 +63,7 @@ fn table(steps: &[History], asked: &Words) -> String {
     for step in steps {
         let layer = match &step.layer {
             Some(layer) if asked.full => layer.to_string(),
-            Some(layer) => format!("sha256-{}", layer.short()),
+            Some(layer) => format!("{}-{}", layer.algorithm().as_str(), layer.short()),
             None => "-".to_owned(),
         };
         let words = step.created_by.as_deref().unwrap_or("");

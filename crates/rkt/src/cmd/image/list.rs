@@ -154,7 +154,7 @@ fn listing(images: &[Image], asked: &List) -> Result<String, Failure> {
     for image in images {
         let title = image.title();
         let names = if image.aci.is_some() {
-            vec![title.as_str()]
+            [title.as_str()].into_iter().chain(image.tags()).collect()
         } else if image.names.is_empty() {
             vec!["-"]
         } else {

@@ -45,9 +45,12 @@ pub(super) fn run(asked: &Rm) -> Result<u8, Failure> {
 fn remove(store: &Store, text: &str, default: &str, format: Format) -> Result<(), Failure> {
     let reference = Reference::parse(text, default)?;
     let image = store.find(text, default)?;
-    let by_id = matches!(reference, Reference::Id(_) | Reference::AciId(_));
-    // What an App Container Image calls itself is no name that could be taken from it.
-    let untag = !by_id && image.aci.is_none() && image.names.len() > 1;
+    let untag = match image.aci {
+        // What it calls itself and where it came from is no name that could be taken from it: it
+        // always has one more than those that were given to it.
+        Some(_) => matches!(reference, Reference::Registry(_)),
+        None => !matches!(reference, Reference::Id(_)) && image.names.len() > 1,
+    };
     if untag {
         store.remove_name(&reference)?;
     } else {
