@@ -50,6 +50,15 @@ enum Pull {
     TagOnly,
 }
 
+/// Whom to ask for a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// The name there.
+    pub(crate) name: RegistryName,
+    /// Whether its host may do without TLS or without a good certificate, for this name.
+    pub(crate) insecure: bool,
+}
+
 impl Registries {
     /// Reads `registries.toml` and `registries.d/*.toml` of these directories; a later directory
     /// overrides an earlier one prefix by prefix. What is missing is empty.
@@ -97,18 +106,24 @@ impl Registries {
 
     /// The rule with the longest prefix that fits.
     fn rule(&self, name: &RegistryName) -> Option<(&str, &Rule)> {
-        let place = name.place();
+        self.best(&name.place())
+    }
+
+    fn best(&self, place: &str) -> Option<(&str, &Rule)> {
         self.rules
             .iter()
-            .filter(|(prefix, _)| fits(prefix, &place))
+            .filter(|(prefix, _)| fits(prefix, place))
             .max_by_key(|(prefix, _)| (!prefix.starts_with("*."), prefix.len()))
             .map(|(prefix, rule)| (prefix.as_str(), rule))
     }
 
     /// Whom to ask for a name, in order; the registry itself is the last.
-    pub(crate) fn places(&self, name: &RegistryName) -> Result<Vec<RegistryName>> {
+    pub(crate) fn places(&self, name: &RegistryName) -> Result<Vec<Place>> {
         let Some((prefix, rule)) = self.rule(name) else {
-            return Ok(vec![name.clone()]);
+            return Ok(vec![Place {
+                name: name.clone(),
+                insecure: false,
+            }]);
         };
         if rule.blocked {
             return Err(Error::new(
@@ -124,22 +139,37 @@ impl Registries {
                 Pull::TagOnly => name.digest.is_none(),
             };
             if asked {
-                places.push(moved(name, prefix, &mirror.location)?);
+                places.push(Place {
+                    name: moved(name, prefix, &mirror.location)?,
+                    insecure: mirror.insecure,
+                });
             }
         }
-        places.push(match &rule.location {
-            Some(location) => moved(name, prefix, location)?,
-            None => name.clone(),
+        places.push(Place {
+            name: match &rule.location {
+                Some(location) => moved(name, prefix, location)?,
+                None => name.clone(),
+            },
+            insecure: rule.insecure,
         });
         Ok(places)
     }
 
-    /// Whether a host (`host[:port]`) may do without TLS or without a good certificate.
+    /// Whether a host (`host[:port]`) that a registry leads to may do without TLS or without a
+    /// good certificate: as its own rule says, else as the one that names it whole as a place.
+    ///
+    /// A rule with a path is for names below it and says nothing about others at that host.
     pub(crate) fn is_insecure(&self, host: &str) -> bool {
-        let is = |location: &str| fits(location, host) || host_of(location) == host;
-        self.rules.iter().any(|(prefix, rule)| {
-            let own = rule.location.as_deref().unwrap_or(prefix);
-            (rule.insecure && is(own)) || rule.mirrors.iter().any(|m| m.insecure && is(&m.location))
+        let own = self.best(host).filter(|(_, rule)| rule.location.is_none());
+        if let Some((_, rule)) = own {
+            return rule.insecure;
+        }
+        self.rules.values().any(|rule| {
+            (rule.insecure && rule.location.as_deref() == Some(host))
+                || rule
+                    .mirrors
+                    .iter()
+                    .any(|m| m.insecure && m.location == host)
         })
     }
 

@@ -24,6 +24,7 @@ use crate::manifest::Blob;
 use crate::options::Network;
 use crate::platform::Platform;
 use crate::reference::{Assumed, RegistryName};
+use crate::registries::Place;
 use crate::source::{self, Candidate, Documents, Layer, Source};
 use address::Address;
 use endpoint::{Endpoint, Fetched};
@@ -44,8 +45,10 @@ pub(crate) fn log_in(registry: &str, network: &Network, events: Events<'_>) -> R
         digest: None,
         assumed: Assumed::default(),
     };
-    network.registries.places(&name)?;
-    Endpoint::new(name, network, events).log_in()
+    // A login goes to the registry itself.
+    let place = network.registries.places(&name)?.pop();
+    let insecure = place.is_some_and(|place| place.insecure);
+    Endpoint::new(Place { name, insecure }, network, events).log_in()
 }
 
 /// What a registry said to a login.

@@ -77,7 +77,7 @@ fn names_lead_where_the_file_says() {
             .places(&name(asked))
             .unwrap()
             .iter()
-            .map(RegistryName::place)
+            .map(|place| place.name.place())
             .collect();
         assert_eq!(places, want, "{asked}");
     }
@@ -105,6 +105,60 @@ fn only_the_named_hosts_are_insecure() {
     }
     assert!(all.allows_foreign(&name("lab.example:80/x")));
     assert!(!all.allows_foreign(&name("redis")));
+}
+
+#[test]
+fn the_rule_of_the_name_decides_about_tls() {
+    let all = parse(
+        r#"
+[[registry]]
+prefix = "host.example/team"
+insecure = true
+[[registry]]
+prefix = "host.example/team/closed"
+[[registry]]
+prefix = "host.example/other"
+[[registry.mirror]]
+location = "host.example/copies"
+insecure = true
+[[registry]]
+prefix = "moved.example"
+location = "new.example"
+insecure = true
+[[registry]]
+prefix = "sub.open.example"
+[[registry]]
+prefix = "*.open.example"
+insecure = true
+"#,
+    )
+    .unwrap();
+    for (asked, want) in [
+        ("host.example/team/app", &[true][..]),
+        ("host.example/team", &[true]),
+        ("host.example/teams", &[false]),
+        ("host.example/team/closed/app", &[false]),
+        ("host.example/other/app", &[true, false]),
+        ("host.example/app", &[false]),
+        ("moved.example/app", &[true]),
+        ("new.example/app", &[false]),
+        ("sub.open.example/app", &[false]),
+        ("else.open.example/app", &[true]),
+    ] {
+        let places = all.places(&name(asked)).unwrap();
+        let places: Vec<bool> = places.iter().map(|place| place.insecure).collect();
+        assert_eq!(places, want, "{asked}");
+    }
+    // Where somebody else leads, only what is said about the whole host counts.
+    for (host, want) in [
+        ("host.example", false),
+        ("new.example", true),
+        ("moved.example", false),
+        ("sub.open.example", false),
+        ("else.open.example", true),
+    ] {
+        assert_eq!(all.is_insecure(host), want, "{host}");
+    }
 }
 
 #[test]

@@ -15,6 +15,7 @@ use crate::event::Events;
 use crate::manifest::{DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST};
 use crate::options::Network;
 use crate::reference::{HUB, RegistryName};
+use crate::registries::Place;
 use rkt_spec::Digest;
 use rkt_spec::digest::Algorithm;
 use std::io;
@@ -43,9 +44,10 @@ pub(super) struct Fetched {
 }
 
 impl<'a> Endpoint<'a> {
-    pub(super) fn new(name: RegistryName, network: &Network, events: Events<'a>) -> Self {
+    pub(super) fn new(place: Place, network: &Network, events: Events<'a>) -> Self {
+        let Place { name, insecure } = place;
         Self {
-            http: Http::new(network),
+            http: Http::of_place(network, host(&name), insecure),
             auth: Auth::new(&name),
             name,
             base: Mutex::default(),
@@ -232,10 +234,7 @@ impl<'a> Endpoint<'a> {
     /// Loopback is asked in plain HTTP first, as most registries there want it; others always
     /// over TLS, and in plain HTTP only when the user allowed that and TLS does not answer.
     fn meet(&self, path: &str, ask: &Ask) -> Result<Answer> {
-        let host = match self.name.registry.as_str() {
-            HUB => "registry-1.docker.io",
-            other => other,
-        };
+        let host = host(&self.name);
         let name_only = Address::new(Scheme::Https, host, "/")?;
         let order: &[Scheme] = if is_loopback(&name_only.host) {
             &[Scheme::Http, Scheme::Https]
@@ -268,6 +267,14 @@ impl<'a> Endpoint<'a> {
             &self.name.registry,
             &self.name.repository,
         ))
+    }
+}
+
+/// The host that is asked for a name.
+fn host(name: &RegistryName) -> &str {
+    match name.registry.as_str() {
+        HUB => "registry-1.docker.io",
+        other => other,
     }
 }
 

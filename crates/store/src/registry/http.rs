@@ -24,6 +24,8 @@ const MOST_REDIRECTS: usize = 10;
 #[derive(Debug)]
 pub(super) struct Http {
     network: Network,
+    /// The host that all of this is for, and whether TLS matters there.
+    place: Option<(String, bool)>,
     agents: Mutex<HashMap<(Scheme, String, u16), Agent>>,
     stopped: AtomicBool,
 }
@@ -73,8 +75,17 @@ impl Http {
     pub(super) fn new(network: &Network) -> Self {
         Self {
             network: network.clone(),
+            place: None,
             agents: Mutex::default(),
             stopped: AtomicBool::new(false),
+        }
+    }
+
+    /// Connections for one name at `host` (`host[:port]`) and to where that leads.
+    pub(super) fn of_place(network: &Network, host: &str, insecure: bool) -> Self {
+        Self {
+            place: Some((host.to_owned(), insecure)),
+            ..Self::new(network)
         }
     }
 
@@ -96,9 +107,19 @@ impl Http {
 
     /// Whether plain HTTP will do for a host: loopback, or the user said so.
     pub(super) fn allows_http(&self, to: &Address) -> bool {
-        to.is_loopback()
-            || self.network.insecure.http
-            || self.network.registries.is_insecure(&to.authority())
+        to.is_loopback() || self.network.insecure.http || self.is_insecure(to)
+    }
+
+    /// What the user's files say about a host: for its own place, by the rule of the name that is
+    /// asked for there.
+    fn is_insecure(&self, to: &Address) -> bool {
+        if let Some((host, insecure)) = &self.place
+            && Address::new(to.scheme, host, "/")
+                .is_ok_and(|own| own.host == to.host && own.port == to.port)
+        {
+            return *insecure;
+        }
+        self.network.registries.is_insecure(&to.authority())
     }
 
     /// Asks, follows redirects, and gives what comes at their end.
@@ -225,7 +246,7 @@ impl Http {
             .timeout_per_read(Some(patience.stall))
             .timeout_per_write(Some(patience.stall));
         if to.scheme == Scheme::Https {
-            config = config.tls_config(tls::config(&self.network, to)?);
+            config = config.tls_config(tls::config(&self.network, to, self.is_insecure(to))?);
         }
         let resolver = Dns {
             hosts: self.network.hosts.clone(),

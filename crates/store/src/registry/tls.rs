@@ -12,11 +12,11 @@ use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_p
 const LIMIT: u64 = 16 << 20;
 
 /// The TLS side of connections to one host.
-pub(super) fn config(network: &Network, host: &Address) -> Result<TlsConfig> {
+pub(super) fn config(network: &Network, host: &Address, insecure: bool) -> Result<TlsConfig> {
     let builder = TlsConfig::builder()
         .provider(TlsProvider::Rustls)
         .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()));
-    if network.insecure.tls || network.registries.is_insecure(&host.authority()) {
+    if network.insecure.tls || insecure {
         return Ok(builder.disable_verification(true).build());
     }
     let mut roots = roots(network)?;

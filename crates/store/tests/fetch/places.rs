@@ -185,6 +185,28 @@ fn only_a_host_that_is_named_insecure_is_asked_in_the_open() {
     assert_eq!(error.kind(), Kind::Unreachable, "{error}");
 }
 
+#[test]
+fn an_insecure_prefix_leaves_the_rest_of_its_host_on_tls() {
+    let mut lab = Lab::new();
+    let registry = good(&three_layers());
+    let hosts = lab.dir.join("hosts");
+    std::fs::write(&hosts, "127.0.0.1 corp.example\n").unwrap();
+    lab.options.network.hosts = hosts;
+    let host = format!("corp.example:{}", registry.address.port());
+    lab.registries(&format!(
+        "[[registry]]\nprefix = \"{host}/team\"\ninsecure = true\n\
+         [[registry]]\nprefix = \"{host}/team/closed\"\n\
+         [[registry]]\nprefix = \"{host}/other\"\n"
+    ));
+    for path in ["other/x", "team/closed/x", "teams/x", "x"] {
+        let name = format!("docker://{host}/{path}");
+        let error = lab.resolve(&name).unwrap_err();
+        assert_eq!(error.kind(), Kind::Unreachable, "{error}");
+    }
+    assert_eq!(registry.count("/v2/"), 0, "nothing was asked in the open");
+    lab.resolve(&format!("docker://{host}/team/x")).unwrap();
+}
+
 /// An image whose layer is not in the registry, but at `url`.
 fn foreign(made: &Made, url: &str) -> (Shelf, Vec<u8>) {
     let mut manifest: Value = serde_json::from_slice(&made.manifest).unwrap();
