@@ -263,6 +263,36 @@ fn a_busy_registry_is_asked_again_when_it_says_so() {
 }
 
 #[test]
+fn a_registry_is_left_alone_as_long_as_it_says() {
+    // Of itself the lab would wait a hundredth of that.
+    let lab = Lab::new();
+    let shelf = Shelf::of("latest", &three_layers());
+    let fake = Fake::start(move |r| match r.nth {
+        1 if r.path.contains("/manifests/") => {
+            Reply::error(429, "TOOMANYREQUESTS").with("retry-after", "2")
+        }
+        _ => shelf.answer(r),
+    });
+    let start = Instant::now();
+    lab.resolve(&fake.name("x")).unwrap();
+    let took = start.elapsed();
+    assert!(took >= Duration::from_secs(2), "{took:?}");
+    assert!(took < Duration::from_secs(20), "{took:?}");
+    assert_eq!(fake.count("/manifests/"), 2);
+
+    let lab = Lab::new();
+    let fake = Fake::start(|_| Reply::error(429, "TOOMANYREQUESTS").with("retry-after", "3600"));
+    let start = Instant::now();
+    fails(&lab, &fake, Kind::Refused);
+    assert!(start.elapsed() < Duration::from_secs(20));
+    assert_eq!(
+        fake.log().len(),
+        1,
+        "an hour is not waited, and nobody asks before"
+    );
+}
+
+#[test]
 fn redirects_are_followed_without_the_password() {
     let mut lab = Lab::new();
     let made = three_layers();
