@@ -4,7 +4,7 @@ use super::fake::{Fake, Reply, Request, Shelf};
 use super::lab::Lab;
 use super::make::{self, OCI_INDEX, ZSTD_LAYER, digest, image_with, index, three_layers};
 use rkt_store::{Kind, PullPolicy, Secret};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 #[test]
@@ -319,6 +319,34 @@ fn basic_is_answered_and_a_wrong_password_is_said() {
         .credentials
         .by_host
         .insert(host, secret("pw"));
+    lab.resolve(&fake.name("x")).unwrap();
+}
+
+#[test]
+fn layers_come_at_the_same_time() {
+    let lab = Lab::new();
+    let tars: Vec<Vec<u8>> = (0..4_u8).map(|n| make::tar(&[("f", &[n][..])])).collect();
+    let made = make::image(&tars);
+    let shelf = Shelf::of("latest", &made);
+    let layers: Vec<String> = made.layers.iter().map(|l| digest(l)).collect();
+    let waiting = (Mutex::new(0_usize), Condvar::new());
+    let fake = Fake::start(move |r| {
+        if layers.iter().any(|l| r.path.ends_with(l)) {
+            // No layer is given until all four have been asked for.
+            let (count, changed) = &waiting;
+            let mut count = count.lock().unwrap();
+            *count += 1;
+            changed.notify_all();
+            let patience = Duration::from_secs(20);
+            let (_count, late) = changed
+                .wait_timeout_while(count, patience, |c| *c < layers.len())
+                .unwrap();
+            if late.timed_out() {
+                return Reply::error(404, "BLOB_UNKNOWN");
+            }
+        }
+        shelf.answer(r)
+    });
     lab.resolve(&fake.name("x")).unwrap();
 }
 
