@@ -2,7 +2,7 @@
 
 use super::make::{Made, OCI_MANIFEST, digest};
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,6 +12,7 @@ pub struct Request {
     pub method: String,
     pub path: String,
     pub headers: HashMap<String, String>,
+    pub body: String,
     /// How often this method and path came, this time included.
     pub nth: usize,
 }
@@ -183,6 +184,14 @@ fn serve(stream: TcpStream, log: &Mutex<Vec<Request>>, handler: &Handler) {
             };
             headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
         }
+        let length = headers
+            .get("content-length")
+            .map_or(0, |l| l.parse().unwrap());
+        let mut body = vec![0; length];
+        if reader.read_exact(&mut body).is_err() {
+            return;
+        }
+        let body = String::from_utf8(body).unwrap();
         let request = {
             let mut log = log.lock().unwrap();
             let nth = 1 + log
@@ -193,6 +202,7 @@ fn serve(stream: TcpStream, log: &Mutex<Vec<Request>>, handler: &Handler) {
                 method,
                 path,
                 headers,
+                body,
                 nth,
             };
             log.push(request.clone());

@@ -20,3 +20,4 @@ mod real;
 mod registry;
 mod resume;
 mod store;
+mod tokens;

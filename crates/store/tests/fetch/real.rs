@@ -1,5 +1,6 @@
 //! Debian's docker-registry on loopback, filled by skopeo: plain, and with a password over TLS.
 
+use super::fake::{Fake, Reply};
 use super::lab::{Lab, has};
 use super::local::layout;
 use super::make::three_layers;
@@ -110,16 +111,9 @@ fn a_plain_registry_on_loopback() {
     }
 }
 
-/// bcrypt of `secret`, cost 5.
-const HASH: &str = "$2a$05$";
-
-#[test]
-fn a_registry_with_a_password_over_tls() {
-    if !has("docker-registry") || !has("skopeo") || !has("openssl") || !has("perl") {
-        return;
-    }
-    let mut lab = Lab::new();
-    let path = |name: &str| lab.dir.join(name).display().to_string();
+/// An authority `ca.crt` in a directory, and what it vouches for: `server.crt`, for this host.
+fn certify(dir: &Path) {
+    let path = |name: &str| dir.join(name).display().to_string();
     let openssl = |line: &str| {
         let out = Command::new("openssl")
             .args(line.split(' '))
@@ -154,6 +148,19 @@ fn a_registry_with_a_password_over_tls() {
         path("server.crt"),
         path("ext")
     ));
+}
+
+/// bcrypt of `secret`, cost 5.
+const HASH: &str = "$2a$05$";
+
+#[test]
+fn a_registry_with_a_password_over_tls() {
+    if !has("docker-registry") || !has("skopeo") || !has("openssl") || !has("perl") {
+        return;
+    }
+    let mut lab = Lab::new();
+    let path = |name: &str| lab.dir.join(name).display().to_string();
+    certify(&lab.dir);
     let salt = format!("{HASH}abcdefghijklmnopqrstuu");
     let hash = Command::new("perl")
         .args(["-e", "print crypt($ARGV[0], $ARGV[1])", "secret", &salt])
@@ -235,4 +242,46 @@ fn a_registry_with_a_password_over_tls() {
     lab.options.network.roots = Vec::new();
     lab.options.network.insecure.tls = true;
     lab.resolve(&name).unwrap();
+}
+
+#[test]
+fn a_registry_over_tls_cannot_send_us_to_a_service_in_the_open() {
+    if !has("docker-registry") || !has("openssl") {
+        return;
+    }
+    let mut lab = Lab::new();
+    certify(&lab.dir);
+    let path = |name: &str| lab.dir.join(name).display().to_string();
+    let service = Fake::start(|_| Reply::new(200, r#"{"token":"t"}"#));
+    let daemon = Daemon::start(
+        &lab.dir,
+        &format!(
+            "  tls: {{certificate: {}, key: {}}}\nauth: {{token: {{realm: \"http://{}/token\", service: s, issuer: i, rootcertbundle: {}}}}}\n",
+            path("server.crt"),
+            path("server.key"),
+            service.address,
+            path("ca.crt"),
+        ),
+    );
+    let host = format!("localhost:{}", daemon.port);
+    lab.options.network.roots = vec![lab.dir.join("ca.crt")];
+    for secret in [
+        None,
+        Some(Secret::Identity("tok".into())),
+        Some(Secret::Password {
+            user: "me".into(),
+            password: "pw".into(),
+        }),
+    ] {
+        let by_host = &mut lab.options.network.credentials.by_host;
+        by_host.extend(secret.map(|s| (host.clone(), s)));
+        let error = lab.resolve(&format!("docker://{host}/x")).unwrap_err();
+        assert_eq!(error.kind(), Kind::Refused, "{error}");
+        assert!(
+            error.because().contains("token service on plain HTTP"),
+            "{error}"
+        );
+    }
+    assert_eq!(service.log().len(), 0, "loopback or not, it is not asked");
+    lab.assert_nothing_half_done();
 }
