@@ -83,7 +83,16 @@ fn the_hosts_end_trusts_nothing_that_comes_from_the_pod() {
         run_in(pod.init().pid, &line).ok().trim().to_owned()
     };
     assert_eq!(inside("ipv6/conf/eth0/accept_ra"), "0");
-    assert_eq!(inside("ipv4/conf/eth0/accept_redirects"), "0");
+    for (setting, value) in [
+        ("conf/eth0/accept_redirects", "0"),
+        ("conf/all/accept_redirects", "0"),
+        ("conf/eth0/send_redirects", "0"),
+        ("conf/all/send_redirects", "0"),
+        ("conf/all/rp_filter", "2"),
+        ("ip_unprivileged_port_start", "0"),
+    ] {
+        assert_eq!(inside(&format!("ipv4/{setting}")), value, "{setting}");
+    }
 }
 
 #[test]

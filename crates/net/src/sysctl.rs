@@ -1,8 +1,8 @@
 //! Settings of a pod's own network namespace that stand in for capabilities.
 //!
 //! Apps hold no capability over the pod's network (it belongs to the pod's user namespace, apps
-//! have siblings of it), so NET_BIND_SERVICE and NET_RAW could not help them. These two make
-//! what people use them for work: low ports and ping.
+//! have siblings of it), so NET_BIND_SERVICE and NET_RAW could not help them. Two make what
+//! people use them for work: low ports and ping. The others keep the pod from being led astray.
 
 use rustix::fd::BorrowedFd;
 use rustix::fs::{Mode, OFlags};
@@ -12,12 +12,14 @@ use std::io;
 ///
 /// `ping_group_range` is read in the writer's user namespace: the pod's, whose map ends at the
 /// pod's block, so `last_id` is the block's last id.
-fn settings(last_id: u32) -> [(&'static str, String); 4] {
+fn settings(last_id: u32) -> [(&'static str, String); 5] {
     [
         ("sys/net/ipv4/ip_unprivileged_port_start", "0".to_owned()),
         ("sys/net/ipv4/ping_group_range", format!("0 {last_id}")),
         ("sys/net/ipv4/conf/all/accept_redirects", "0".to_owned()),
         ("sys/net/ipv4/conf/all/send_redirects", "0".to_owned()),
+        // A pod of several networks may be answered by another than it asked.
+        ("sys/net/ipv4/conf/all/rp_filter", "2".to_owned()),
     ]
 }
 
