@@ -17,4 +17,5 @@ mod siblings;
 mod stages;
 mod suite;
 mod surroundings;
+mod together;
 mod traced;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 const PROBE: &str = "builtin:probe";
 
 /// Blue, who counts ten times a second, and red, who sleeps until it is entered.
-fn two<'a>(rkt: &'a Rkt, pod: &[&str], red: &[&str]) -> Pod<'a> {
+pub(super) fn two<'a>(rkt: &'a Rkt, pod: &[&str], red: &[&str]) -> Pod<'a> {
     let mut words = pod.to_vec();
     words.extend([PROBE, "--name=blue", "--", "victim", "@blue", "/counter"]);
     words.extend(["---", PROBE, "--name=red"]);
@@ -202,7 +202,7 @@ fn objects_of_the_kernel_that_one_app_hoards_are_not_its_siblings() {
 }
 
 /// Processor time of an app's processes, in hundredths of a second.
-fn ticks(pod: &Pod<'_>, app: &str) -> u64 {
+pub(super) fn ticks(pod: &Pod<'_>, app: &str) -> u64 {
     let one = |process: Process| -> u64 {
         let stat = process.proc("stat");
         let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
