@@ -7,6 +7,8 @@ use rkt_tests::{Done, Rkt};
 use serde_json::json;
 use std::fs;
 
+mod images;
+
 const PROBE: &str = "builtin:probe";
 
 #[track_caller]
@@ -348,6 +350,7 @@ fn cve_2026_53488_labels_of_an_image_are_no_options() {
     let Some(rkt) = Rkt::needs(&[]) else { return };
     let image = Image::with_probe(&[]).set("Labels", json!({
         "net": "host", "privileged": "true", "caps-retain": "all", "rkt.weaken": "caps", "io.rkt.net": "host",
+        "org.systemd.property.Delegate": "false", "os/unix/sysctl": "kernel.shmmax=1",
     }));
     let facts = run(&rkt, &image, &["--", "report", "--json", "--no-attacks"]).json();
     assert!(!facts["effective"].to_string().contains("SYS_ADMIN"));

@@ -264,6 +264,15 @@ fn sysctls_are_the_pods_own() {
             "net/ipv4/no_such_setting",
         ),
         ("--sysctl=net/../kernel/core_pattern=x", "no name"),
+        // CVE-2022-0811: one value that is several settings.
+        (
+            "--sysctl=net.core.somaxconn=77+kernel.core_pattern=|/x",
+            "net/core/somaxconn",
+        ),
+        (
+            "--sysctl=net.core.somaxconn=77\nkernel.core_pattern=|/x",
+            "somaxconn",
+        ),
     ] {
         refused(&rkt, &[flag], &[says]);
     }
