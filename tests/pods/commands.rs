@@ -1,6 +1,6 @@
 //! The other verbs, for what `run` has made.
 
-use rkt_tests::Rkt;
+use rkt_tests::{Pod, Rkt};
 use std::fs;
 
 const PROBE: &str = "builtin:probe";
@@ -166,4 +166,43 @@ fn version_and_help_are_there() {
     ] {
         assert!(rkt.rkt(words).ok().contains("rkt"), "{words:?}");
     }
+}
+
+#[test]
+fn a_detached_start_answers_a_program_in_json() {
+    let Some(rkt) = Rkt::needs(&[]) else { return };
+    let begin = ["run", "--detach", "--quiet", "--net=none"];
+    let end = [PROBE, "--", "sleep"];
+    let run = |more: &[&str]| rkt.rkt(&[&begin, more, &end].concat());
+    for (more, name) in [
+        (&["--format=json", "--pod-name=web"][..], Some("web")),
+        (&["--format=json"], None),
+        (
+            &["--format=json-pretty", "--pod-name=pretty"],
+            Some("pretty"),
+        ),
+    ] {
+        let done = run(more);
+        let pretty = more[0] == "--format=json-pretty";
+        assert_eq!(done.out.lines().count() == 1, !pretty, "{done}");
+        let value = done.json();
+        assert_eq!(value["name"].as_str(), name, "{value}");
+        assert_eq!(value.as_object().unwrap().len(), 2, "{value}");
+        let pod = Pod::new(&rkt, value["uuid"].as_str().unwrap().to_owned());
+        assert_eq!(pod.state(), "running");
+        pod.kill().ok();
+    }
+    let words = [
+        "run",
+        "--net=none",
+        "--format=json",
+        PROBE,
+        "--",
+        "exit",
+        "0",
+    ];
+    rkt.rkt(&words)
+        .ends_with(254)
+        .is_one_clear_error()
+        .says("--detach");
 }

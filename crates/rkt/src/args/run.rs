@@ -216,6 +216,12 @@ impl Scan {
                 failure.hint(format!("put `{typed}` after the image it is for"))
             });
         }
+        if self.run.format != super::Format::Table && !self.run.explain && !self.run.request.detach
+        {
+            return Err(Failure::usage("print the pod as JSON")
+                .because("in the foreground the output is the apps' own")
+                .hint("`--format` goes with `--detach` or `--explain`"));
+        }
         if self.run.request.apps.is_empty() {
             return Err(Failure::usage("must provide at least one image")
                 .hint("rkt run docker://busybox -- echo hello"));

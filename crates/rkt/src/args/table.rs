@@ -304,7 +304,7 @@ pub(crate) const FLAGS: &[Flag] = &[
         r.explain = switch(v)?;
         Ok(())
     }),
-    pod("format", Text("table|json|json-pretty"), "how --explain prints", |r, v| {
+    pod("format", Text("table|json|json-pretty"), "how --explain, and --detach, print", |r, v| {
         r.format = match v {
             "table" => super::Format::Table,
             "json" => super::Format::Json,

@@ -13,6 +13,7 @@ use rkt_stage0::prepare::prepare;
 use rkt_stage0::resolve::policy;
 use rkt_stage0::stage1::Stage1;
 use rkt_store::FetchOptions;
+use serde_json::json;
 use std::ffi::OsString;
 use std::fmt::Write;
 use std::os::unix::fs::DirBuilderExt;
@@ -65,9 +66,10 @@ pub(super) fn run(words: Vec<OsString>) -> Result<u8, Failure> {
         super::note(&ready.message);
     }
     if ready.exit == 0 {
-        super::say(&match &request.pod_name {
-            Some(name) => format!("{name} {uuid}\n"),
-            None => format!("{uuid}\n"),
+        super::say(&match (run.format, &request.pod_name) {
+            (Format::Table, Some(name)) => format!("{name} {uuid}\n"),
+            (Format::Table, None) => format!("{uuid}\n"),
+            (format, name) => super::json(&json!({ "uuid": uuid, "name": name }), format)?,
         });
     }
     Ok(ready.exit)
