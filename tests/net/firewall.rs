@@ -147,8 +147,13 @@ fn pods_of_different_networks_do_not_meet() {
     let Some((rkt, outside)) = with_neighbour() else {
         return;
     };
-    let start = |net: &str| rkt.start(&[net, PROBE, "--name=a", "--", "sleep"]);
-    let (a, b) = (start("--net=default"), start("--net=default"));
+    let shop = r#"{ "cniVersion": "1.0.0", "name": "shop", "plugins": [ { "type": "ptp",
+        "ipam": { "type": "host-local", "subnet": "10.83.0.0/24" } } ] }"#;
+    let option = super::configured(&rkt, &[("shop", shop)]);
+    let start = |net: &str| rkt.start(&[&*option, net, PROBE, "--name=a", "--", "sleep"]);
+    let a = start("--net=default");
+    let port = "--port=0.0.0.0:8090:80";
+    let b = rkt.start(&["--net=default", port, PROBE, "--name=a", "--", "sleep"]);
     let c = start("--net=default-restricted");
     let address = |pod: &Pod<'_>| bare(&addresses(pod, "eth0")[0]).to_owned();
     for pod in [&a, &b, &c] {
@@ -157,12 +162,19 @@ fn pods_of_different_networks_do_not_meet() {
     let host = rkt.net().path();
     serve(&host, "0.0.0.0:80");
     serve(&outside.path(), "0.0.0.0:80");
-    // What is allowed: the own network, the host, the outside with the host's address.
-    assert!(reach(&space(&a), &format!("{}:80", address(&b))).is_some());
+    // What is allowed: a network that says so, the host with its ports, the outside with the host's
+    // address.
+    let (d, e) = (start("--net=shop"), start("--net=shop"));
+    serve(&space(&e), "0.0.0.0:80");
+    assert!(reach(&space(&d), &format!("{}:80", address(&e))).is_some());
+    assert!(reach(&space(&a), "10.9.0.1:8090").is_some());
     assert_eq!(reach(&space(&a), "10.9.0.2:80").unwrap(), "10.9.0.1");
     assert!(reach(&space(&c), "172.31.0.1:80").is_some());
     let to_c = format!("{}:80", address(&c));
     let to_a = format!("{}:80", address(&a));
+    // On `default` nobody has said that they are to meet.
+    let to_b = format!("{}:80", address(&b));
+    assert!(misses(&space(&a), &to_b));
     // A route out, which a restricted pod does not have by itself.
     run_in(c.init().pid, "ip route add default via 172.31.0.1").ok();
     let attack = || {
@@ -177,6 +189,7 @@ fn pods_of_different_networks_do_not_meet() {
     without_tables(&rkt);
     // For the control the neighbour must find the way back without masquerade.
     outside.ip("route replace 172.31.0.0/16 via 10.9.0.1");
+    assert!(reach(&space(&a), &to_b).is_some());
     let open = attack();
     record_held("F04.4", !walled.0, open.0);
     record_held("F04.5", !walled.1, open.1);

@@ -1,5 +1,7 @@
 //! The networks that are there without any file: `default` and `default-restricted`.
 //!
+//! Their pods do not meet, whoever has started them: that is what a network of a file says.
+//!
 //! The original's addresses. `default` leads to the world, with the host's address on what leaves;
 //! `default-restricted` leads to its gateway on the host and nowhere else.
 
@@ -38,6 +40,8 @@ pub enum Ipv6 {
 pub fn networks(ipv6: Ipv6) -> Result<Vec<NetworkPlan>, Refusal> {
     let mut default = ptp(DEFAULT)?;
     default.masquerade = true;
+    // Nobody has said that those who say nothing are to meet.
+    default.isolated = true;
     default.pools.push(pool(DEFAULT_V4.0.into(), DEFAULT_V4.1)?);
     default.routes.push(anywhere(Ipv4Addr::UNSPECIFIED.into())?);
     if ipv6 == Ipv6::On {
@@ -46,6 +50,7 @@ pub fn networks(ipv6: Ipv6) -> Result<Vec<NetworkPlan>, Refusal> {
     }
     let mut restricted = ptp(RESTRICTED)?;
     restricted.restricted = true;
+    restricted.isolated = true;
     let v4 = pool(RESTRICTED_V4.0.into(), RESTRICTED_V4.1)?;
     restricted.pools.push(v4);
     Ok(vec![default, restricted])

@@ -61,13 +61,15 @@ pub(super) fn strays(pods: &Pods) -> Result<(), Failure> {
             }
         }
     }
+    // Each, whatever becomes of the others.
+    let mut first = Ok(());
     for (network, plan) in networks {
         let mut asked = request(Command::Gc, &network, &plan);
         let of_network = valid.iter().filter(|(name, _)| *name == network.name);
         asked.valid = of_network.map(|(_, one)| one.clone()).collect();
-        accepted(&asked)?;
+        first = first.and(accepted(&asked));
     }
-    Ok(())
+    first
 }
 
 fn attached(plan: &Plan, network: &NetworkPlan) -> Attachment {
