@@ -4,6 +4,7 @@ mod addresses;
 mod bridge;
 mod files;
 mod firewall;
+mod forged;
 mod guests;
 mod names;
 mod neighbours;
