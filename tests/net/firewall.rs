@@ -370,3 +370,54 @@ fn what_waits_for_the_kernel_after_the_end_of_a_pod_has_one_socket_and_goes() {
     }
     assert!(seen, "nobody keeps the socket: the end of a pod waits");
 }
+
+#[test]
+fn a_ruleset_that_was_flushed_is_found_and_put_back() {
+    let Some((rkt, outside)) = with_neighbour() else {
+        return;
+    };
+    let bridge = r#"{ "cniVersion": "1.0.0", "name": "shop", "plugins": [ { "type": "bridge",
+        "isGateway": true, "ipam": { "type": "host-local", "subnet": "10.83.0.0/24" } } ] }"#;
+    let option = super::configured(&rkt, &[("shop", bridge)]);
+    let port = "--port=0.0.0.0:8080:80";
+    let words = ["--net=default", port, PROBE, "--name=a", "--", "sleep"];
+    let pod = rkt.start(&words);
+    let other = rkt.start(&[&option, "--net=shop", PROBE, "--name=a", "--", "sleep"]);
+    serve(&space(&pod), "0.0.0.0:80");
+    let check = |more: &[&str]| rkt.rkt(&[&["network", "check", &*option], more].concat());
+    let all_well = "shop: ok\ndefault: ok\ndefault-restricted: ok\n";
+    assert_eq!(check(&[]).ok(), all_well);
+    let before = rkt.net().run("nft list ruleset").ok();
+    rkt.net().run("nft flush ruleset").ok();
+    assert!(misses(&outside.path(), "10.9.0.1:8080"));
+    let found = check(&[]).ends_with(1).out;
+    for (network, of) in [("default", &pod), ("shop", &other)] {
+        let line = format!(
+            "{network}: pod {} (eth0): the host's firewall has lost",
+            of.uuid
+        );
+        assert!(found.contains(&line), "{found}");
+    }
+    let mended = check(&["--repair"]);
+    assert_eq!(mended.clone().ok(), all_well);
+    mended.says(&format!(
+        "pod {}: its rules were gone and are back",
+        pod.uuid
+    ));
+    assert!(reach(&outside.path(), "10.9.0.1:8080").is_some());
+    // Counters aside, it is what it was.
+    let plain = |text: &str| {
+        let mut lines: Vec<String> = text.lines().map(|l| l.trim().to_owned()).collect();
+        lines.retain(|l| !l.contains("counter packets"));
+        lines.sort();
+        lines
+    };
+    let after = rkt.net().run("nft list ruleset").ok();
+    assert_eq!(plain(&after), plain(&before));
+    // A part of it gone counts as little as all of it there.
+    assert_eq!(check(&["--repair"]).ok(), all_well);
+    pod.stop().ok();
+    other.stop().ok();
+    rkt.gc();
+    rkt.leaves_nothing();
+}

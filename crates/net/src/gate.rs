@@ -213,6 +213,19 @@ impl Gate {
         self.open.iter().map(|o| o.plan.clone()).collect()
     }
 
+    /// Puts everything back, whatever is left of it.
+    ///
+    /// # Errors
+    /// As [`Gate::open`].
+    pub fn restore(&self, is_dead: &dyn Fn(&Uuid) -> bool) -> Result<(), Error> {
+        let published: Vec<Published> = self.open.iter().map(|o| o.published).collect();
+        self.firewall.sweep(&|pod| *pod == self.pod)?;
+        self.firewall
+            .add(&self.pod, &self.links, &published, is_dead)
+            .doing(|| "let the pod through the host's firewall".into())?;
+        self.lead_loopback()
+    }
+
     /// Rules of others that are in the way of this pod.
     pub fn obstacles(&self) -> Vec<Obstacle> {
         obstacle::find(&self.links).unwrap_or_default()

@@ -249,6 +249,19 @@ impl Wires {
         self.gate.as_mut().ok_or_else(no_gate)?.withdraw(which)
     }
 
+    /// Puts back what the host's firewall has lost of the pod, as by `nft flush ruleset`. Nothing to
+    /// do for a pod without a device there.
+    ///
+    /// # Errors
+    /// As [`Wires::make`]; the pod is then as unguarded as before.
+    pub fn guard(&mut self) -> Result<(), Error> {
+        let run_dir = &self.run_dir;
+        match &self.gate {
+            Some(gate) => gate.restore(&|pod| is_dead(run_dir, pod)),
+            None => Ok(()),
+        }
+    }
+
     /// The ports that the kernel leads into the pod.
     pub fn ports(&self) -> Vec<PortPlan> {
         self.gate.as_ref().map_or(vec![], Gate::ports)

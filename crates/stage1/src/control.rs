@@ -220,6 +220,10 @@ impl Server {
                     Err(failure) => failed(failure),
                 }
             }
+            Ok(Some((Request::Guard, _))) => match supervisor.guard() {
+                Ok(()) => Reply::Done,
+                Err(failure) => failed(failure),
+            },
             Ok(Some(_)) => failed(Failure::new("take a request", "one is under way already")),
             Ok(None) | Err(_) => return self.drop_client(id),
         };

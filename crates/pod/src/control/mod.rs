@@ -107,6 +107,8 @@ pub enum Request {
         /// Its protocol.
         protocol: Protocol,
     },
+    /// Put the pod's rules back into the host's firewall, which somebody has emptied.
+    Guard,
 }
 
 /// What the supervisor answers.
@@ -242,6 +244,7 @@ impl Record for Request {
                 port.put(out);
                 protocol.put(out);
             }
+            Self::Guard => 7u8.put(out),
         }
     }
 
@@ -280,6 +283,7 @@ impl Record for Request {
                 port: Record::take(from)?,
                 protocol: Record::take(from)?,
             },
+            7 => Self::Guard,
             tag => return Err(unknown("control request", tag)),
         })
     }

@@ -76,6 +76,7 @@ fn every_message_comes_back_as_it_went() {
             port: 8080,
             protocol: Protocol::Sctp,
         },
+        Request::Guard,
     ];
     let (a, b) = pair();
     for request in requests {

@@ -1,7 +1,7 @@
 //! Talking to a running pod's supervisor, for every verb that does.
 
 use crate::failure::{Failure, USAGE};
-use rkt_pod::control::Connection;
+use rkt_pod::control::{Connection, Reply};
 use rkt_pod::{Kind, Pod, PodStatus};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -21,6 +21,25 @@ pub(super) fn connect(pod: &Pod) -> rkt_pod::Result<Connection> {
             }
             done => return done,
         }
+    }
+}
+
+/// Waits for the answer to a request that has no other than whether it is done.
+pub(super) fn done(connection: &Connection, doing: impl Fn() -> String) -> Result<(), Failure> {
+    readable(connection.as_fd(), None)?;
+    match connection.recv_reply()? {
+        Some((Reply::Done, _)) => Ok(()),
+        Some((
+            Reply::Failed {
+                exit,
+                doing,
+                because,
+                hint,
+            },
+            _,
+        )) => Err(failed(exit, doing, because, &hint)),
+        Some(_) => Err(Failure::usage(doing()).because("its supervisor says something else")),
+        None => Err(Failure::new(USAGE, doing()).because("the pod has ended")),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::failure::{Failure, USAGE};
 use crate::view::ports;
 use clap::{Parser, Subcommand};
 use rkt_net::ports::{PortRequest, Target};
-use rkt_pod::control::{Connection, Reply, Request};
+use rkt_pod::control::Request;
 use rkt_pod::{Pod, PodStatus, State};
 use rkt_spec::network::{PortPlan, Protocol};
 use rkt_spec::plan::Plan;
@@ -235,7 +235,7 @@ fn publish(pod: &Pod, port: &PortPlan, socket: Option<&OwnedFd>) -> Result<(), F
     };
     let with: Vec<_> = socket.into_iter().map(AsFd::as_fd).collect();
     connection.send_request(&request, &with)?;
-    done(&connection, || {
+    ask::done(&connection, || {
         format!("open a port of pod `{}`", pod.uuid())
     })
 }
@@ -248,7 +248,7 @@ fn withdraw(pod: &Pod, port: &HostPort) -> Result<(), Failure> {
         protocol: port.protocol,
     };
     connection.send_request(&request, &[])?;
-    done(&connection, || {
+    ask::done(&connection, || {
         format!("close a port of pod `{}`", pod.uuid())
     })
 }
@@ -271,24 +271,6 @@ fn remove(asked: &Remove) -> Result<u8, Failure> {
     }
     ends.iter().try_for_each(|port| withdraw(&pod, port))?;
     Ok(0)
-}
-
-fn done(connection: &Connection, doing: impl Fn() -> String) -> Result<(), Failure> {
-    ask::readable(connection.as_fd(), None)?;
-    match connection.recv_reply()? {
-        Some((Reply::Done, _)) => Ok(()),
-        Some((
-            Reply::Failed {
-                exit,
-                doing,
-                because,
-                hint,
-            },
-            _,
-        )) => Err(ask::failed(exit, doing, because, &hint)),
-        Some(_) => Err(Failure::usage(doing()).because("its supervisor says something else")),
-        None => Err(Failure::new(USAGE, doing()).because("the pod has ended")),
-    }
 }
 
 fn list(asked: &List) -> Result<u8, Failure> {

@@ -35,6 +35,11 @@ impl Supervisor {
         Ok(())
     }
 
+    /// Puts back what the host's firewall has lost of the pod.
+    pub(crate) fn guard(&mut self) -> Result<(), Failure> {
+        Ok(self.pod.networks.own.wires.guard()?)
+    }
+
     /// Takes a port back.
     pub(crate) fn withdraw(&mut self, which: Which) -> Result<(), Failure> {
         self.pod.networks.own.wires.withdraw(which)?;

@@ -23,6 +23,9 @@ pub(super) struct Check {
     /// Names of networks; all without any
     #[arg(value_name = "NETWORK")]
     names: Vec<String>,
+    /// Put back the rules of pods that the host's firewall has lost, as by `nft flush ruleset`
+    #[arg(long)]
+    repair: bool,
     /// How to print
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -55,9 +58,16 @@ impl Verdict {
 
     fn take(&mut self, checked: Checked) {
         self.problems.extend(checked.problem());
-        if let pods::Verdict::Unasked(why) = &checked.verdict {
-            self.notes
-                .push(format!("pod {} is not checked: {why}", checked.pod));
+        let pod = checked.pod;
+        match &checked.verdict {
+            pods::Verdict::Unasked(why) => {
+                self.notes.push(format!("pod {pod} is not checked: {why}"));
+            }
+            pods::Verdict::Repaired => {
+                let note = format!("pod {pod}: its rules were gone and are back");
+                self.notes.push(note);
+            }
+            pods::Verdict::Fine | pods::Verdict::Wrong(_) => {}
         }
         self.pods.push(checked);
     }
@@ -94,7 +104,9 @@ pub(super) fn run(asked: &Check) -> Result<u8, Failure> {
         }));
     }
     let named = |name: &str| asked.names.is_empty() || asked.names.iter().any(|n| n == name);
-    for checked in pods::check(&asked.globals, named)? {
+    let mut of_pods = pods::guarded(&asked.globals, named, asked.repair)?;
+    of_pods.extend(pods::check(&asked.globals, named)?);
+    for checked in of_pods {
         match verdicts.iter_mut().find(|v| v.name == checked.network) {
             Some(verdict) => verdict.take(checked),
             // Its file is gone; the pod is still on it.

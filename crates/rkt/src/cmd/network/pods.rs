@@ -1,9 +1,11 @@
 //! CHECK: whether what plugins made for pods that run is still as they made it.
 
 use crate::args::Globals;
-use crate::cmd::{leave, look};
+use crate::cmd::{ask, leave, look};
 use crate::failure::Failure;
 use rkt_net::cni::{self, Command, List};
+use rkt_net::nft::Firewall;
+use rkt_pod::control::Request;
 use rkt_pod::{Pod, PodStatus, State, attachment};
 use rkt_spec::Uuid;
 use rkt_spec::codec::Bytes;
@@ -28,6 +30,8 @@ pub(super) enum Verdict {
     Fine,
     /// Why nobody was asked.
     Unasked(&'static str),
+    /// Its rules were gone, and are back.
+    Repaired,
     /// What a plugin said.
     Wrong(String),
 }
@@ -37,13 +41,14 @@ impl Checked {
     pub(super) fn problem(&self) -> Option<String> {
         match &self.verdict {
             Verdict::Wrong(said) => Some(format!("pod {} ({}): {said}", self.pod, self.interface)),
-            Verdict::Fine | Verdict::Unasked(_) => None,
+            Verdict::Fine | Verdict::Unasked(_) | Verdict::Repaired => None,
         }
     }
 
     pub(super) fn value(&self) -> Value {
         let (checked, ok, why) = match &self.verdict {
             Verdict::Fine => (true, true, ""),
+            Verdict::Repaired => (true, true, "its rules were gone and are back"),
             Verdict::Unasked(why) => (false, true, *why),
             Verdict::Wrong(said) => (true, false, said.as_str()),
         };
@@ -54,6 +59,70 @@ impl Checked {
             "ok": ok,
             "because": why,
         })
+    }
+}
+
+/// Looks whether the host's firewall still has every running pod that rkt has put there, and has
+/// those put back that are gone, when that is wanted.
+pub(super) fn guarded(
+    globals: &Globals,
+    wanted: impl Fn(&str) -> bool,
+    repair: bool,
+) -> Result<Vec<Checked>, Failure> {
+    let mut all = Vec::new();
+    let mut owners = None;
+    let pods = look::open(globals)?;
+    for (uuid, shelf) in pods.uuids()? {
+        let Some(pod) = pods.get_from(uuid, shelf)? else {
+            continue;
+        };
+        let ready = PodStatus::read(pod.as_fd())?.is_some_and(|s| s.ready);
+        if pod.state() != State::Running || !ready {
+            continue;
+        }
+        let Some(plan) = pod.plan()?.and_then(|bytes| Plan::decode(&bytes).ok()) else {
+            continue;
+        };
+        let own = |n: &&NetworkPlan| matches!(n.driver, Driver::Bridge | Driver::Ptp);
+        let mut own = plan.networks.iter().filter(own);
+        let Some(network) = own.find(|n| wanted(n.name.as_str())) else {
+            continue;
+        };
+        if owners.is_none() {
+            owners = Some(Firewall::open().and_then(|firewall| firewall.owners())?);
+        }
+        let there = owners.iter().flatten().any(|owner| *owner == uuid);
+        // Who asks while the pod ends finds nothing of it.
+        if there || !pod.is_locked()? {
+            continue;
+        }
+        all.push(Checked {
+            network: network.name.to_string(),
+            pod: uuid,
+            interface: network.interface.clone(),
+            verdict: match repair {
+                true => put_back(&pod),
+                false => Verdict::Wrong(
+                    "the host's firewall has lost its rules; `rkt network check --repair` puts them back"
+                        .to_owned(),
+                ),
+            },
+        });
+    }
+    Ok(all)
+}
+
+fn put_back(pod: &Pod) -> Verdict {
+    let asked = || -> Result<(), Failure> {
+        let connection = ask::connect(pod)?;
+        connection.send_request(&Request::Guard, &[])?;
+        ask::done(&connection, || {
+            format!("put back the rules of pod `{}`", pod.uuid())
+        })
+    };
+    match asked() {
+        Ok(()) => Verdict::Repaired,
+        Err(failure) => Verdict::Wrong(failure.causes().join(": ")),
     }
 }
 
