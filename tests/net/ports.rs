@@ -296,3 +296,88 @@ fn addresses_are_not_reused_with_what_another_pod_left() {
     assert!(!list.contains(&first.uuid), "{list}");
     assert!(list.contains(&again.uuid));
 }
+
+/// Each port of a range leads to its own, on the loopback and on an address that others reach.
+#[test]
+fn a_range_leads_each_port_to_its_own() {
+    let Some(rkt) = Rkt::networked(NFT) else {
+        return;
+    };
+    let outside = Netns::new();
+    let (here, there) = (("up0", "10.9.0.1/24"), ("up0", "10.9.0.2/24"));
+    rkt.net().link(here, &outside, there);
+    rkt.net().ip("addr add fd09::1/64 dev up0 nodad");
+    outside.ip("addr add fd09::2/64 dev up0 nodad");
+    let words = [
+        "--net=default",
+        "--port=8000-8002:80-82",
+        "--port=[::1]:8000-8002:80-82",
+        "-p",
+        "0.0.0.0:8100-8102:80-82",
+        "--port=[::]:8100-8102:80-82",
+        "--port=0.0.0.0:8100-8102:80-82/udp",
+        PROBE,
+        "--name=a",
+        "--",
+        "sleep",
+    ];
+    let pod = rkt.start(&words);
+    let host = rkt.net().path();
+    for n in 0..3 {
+        // Only its own server is there: another port would be found closed.
+        let server = format!("[::]:{}", 80 + n);
+        let got = serve(&space(&pod), &server);
+        for (port, client) in [(8000 + n, &host), (8100 + n, &outside.path())] {
+            let near = port < 8100;
+            let v4 = format!("{}:{port}", if near { "127.0.0.1" } else { "10.9.0.1" });
+            let v6 = format!("{}:{port}", if near { "[::1]" } else { "[fd09::1]" });
+            for address in [v4, v6] {
+                assert!(reach(client, &address).is_some(), "{address}");
+            }
+        }
+        let before = got.load(std::sync::atomic::Ordering::SeqCst);
+        let udp = Client::new(&outside.path(), "10.9.0.2:0");
+        assert!(udp.ask(&format!("10.9.0.1:{}", 8100 + n)).is_some());
+        assert!(got.load(std::sync::atomic::Ordering::SeqCst) > before);
+        if n < 2 {
+            let next = format!("127.0.0.1:{}", 8001 + n);
+            assert!(misses(&host, &next), "{next} leads to another port");
+        }
+    }
+    for port in [7999, 8003] {
+        assert!(misses(&host, &format!("127.0.0.1:{port}")));
+    }
+    for wrong in ["--port=8000-8002:80-81", "--port=8002-8000:80-82"] {
+        rkt.run(&["--net=default", wrong, PROBE, "--", "exit", "0"])
+            .ends_with(254)
+            .is_one_clear_error();
+    }
+}
+
+#[test]
+fn a_start_tells_where_its_ports_are_open() {
+    let Some(rkt) = Rkt::networked(NFT) else {
+        return;
+    };
+    let run = |more: &[&str]| {
+        let words = [
+            "run",
+            "--rm",
+            "--net=default",
+            "--port=8080:80",
+            "--port=[::1]:8081-8082:81-82/udp",
+        ];
+        let end = [PROBE, "--", "exit", "0"];
+        rkt.rkt(&[&words[..], more, &end].concat()).ends_with(0)
+    };
+    let done = run(&[]);
+    for told in [
+        "run: port 127.0.0.1:8080/tcp leads to port 80 of app `probe`",
+        "run: port [::1]:8081/udp leads to port 81 of app `probe`",
+        "run: port [::1]:8082/udp leads to port 82 of app `probe`",
+    ] {
+        let lines = done.err.lines().filter(|l| *l == told);
+        assert_eq!(lines.count(), 1, "{told}: {done}");
+    }
+    assert!(!run(&["--quiet"]).err.contains("port"));
+}
