@@ -5,7 +5,7 @@ use rkt_tests::layout::Image;
 use rkt_tests::tar::Entry;
 use rkt_tests::{Done, Need, Rkt, command};
 use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
@@ -47,9 +47,13 @@ impl Call {
 
 /// Runs a command under strace.
 fn traced(rkt: &Rkt, plain: &Command) -> (Done, Vec<Call>) {
+    traced_for(rkt, plain, FILES)
+}
+
+fn traced_for(rkt: &Rkt, plain: &Command, calls: &str) -> (Done, Vec<Call>) {
     let file = rkt.file(&format!("trace-{}", rkt_tests::rkt::unique()));
     let mut strace = Command::new("strace");
-    strace.args(["-f", "-y", "-qq", "-e", FILES, "-e", "signal=none", "-o"]);
+    strace.args(["-f", "-y", "-qq", "-e", calls, "-e", "signal=none", "-o"]);
     strace
         .arg(&file)
         .arg(plain.get_program())
@@ -402,4 +406,74 @@ fn no_command_of_the_host_runs_or_loads_what_an_image_brings() {
     control.arg("nobody");
     let (_, calls) = traced(&rkt, &control);
     record_held("E05.1", strange.is_empty(), !foreign(&calls).is_empty());
+}
+
+/// Programs that are executed once rkt is, in whatever way.
+fn programs(calls: &[Call]) -> BTreeSet<String> {
+    let begin = executes(calls, "/rkt").unwrap_or(0);
+    let after = calls.get(begin..).unwrap_or_default().iter();
+    after
+        .filter(|c| c.text.starts_with("execve") && c.succeeded())
+        .map(|c| match c.text.split('"').nth(1) {
+            // By a descriptor: strace says what it leads to.
+            Some("") => c.text.split(['<', '>']).nth(1),
+            path => path,
+        })
+        .map(|path| path.unwrap_or("?").to_owned())
+        .collect()
+}
+
+/// Calls by which a process comes into another network namespace, with or without success.
+fn into_networks<'a>(calls: &'a [Call], by: impl Fn(&str) -> bool + 'a) -> Vec<&'a str> {
+    let begin = executes(calls, "/rkt").unwrap_or(0);
+    let enters = |text: &str| {
+        text.starts_with("unshare(") && text.contains("CLONE_NEWNET")
+            || text.starts_with("setns(")
+                && (text.contains("CLONE_NEWNET") || text.contains("net:["))
+    };
+    let all = calls.get(begin..).unwrap_or_default().iter();
+    all.filter(move |c| by(&c.pid) && enters(&c.text))
+        .map(|c| c.text.as_str())
+        .collect()
+}
+
+/// A network of the pod's own is made by messages to the kernel: nothing of the host is executed, and
+/// only children go into the pod's network.
+#[test]
+fn the_default_network_takes_no_program_and_the_supervisor_stays_out_of_it() {
+    let Some(rkt) = Rkt::networked(&[Need::Tool("strace")]) else {
+        return;
+    };
+    let plain = rkt.command(&[
+        "run",
+        "--rm",
+        "--quiet",
+        "--net=default",
+        "--port=8080:80",
+        PROBE,
+        "--",
+        "exit",
+        "0",
+    ]);
+    let trace = format!("{FILES},setns,unshare");
+    let (done, calls) = traced_for(&rkt, &plain, &trace);
+    done.ends_with(0);
+    let own = ["/rkt", "/rkt-stage1", "/rkt-init", "/rkt-launcher"];
+    let strange: Vec<String> = programs(&calls)
+        .into_iter()
+        .filter(|p| p != "/proc/self/exe" && p != "/rkt-probe")
+        .filter(|p| !own.iter().any(|own| p.ends_with(own)))
+        .collect();
+    assert_eq!(strange, Vec::<String>::new());
+    let supervisor = executes(&calls, "/rkt-stage1").map(|at| calls[at].pid.as_str());
+    let is_supervisor = |pid: &str| Some(pid) == supervisor;
+    assert!(supervisor.is_some());
+    assert_eq!(into_networks(&calls, is_supervisor), Vec::<&str>::new());
+    let children = into_networks(&calls, |pid| Some(pid) != supervisor);
+    assert!(!children.is_empty(), "strace saw nobody enter a network");
+    // Who makes a network with a program, and who enters one.
+    let script = "unshare --net true; nsenter --net=/proc/self/ns/net true";
+    let (_, calls) = traced_for(&rkt, &shell(script, &rkt.open_dir("naive")), &trace);
+    assert!(programs(&calls).iter().any(|p| p.ends_with("/unshare")));
+    assert_eq!(into_networks(&calls, |_| true).len(), 2);
 }
