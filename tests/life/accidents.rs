@@ -70,27 +70,16 @@ fn when_a_launcher_is_killed_the_app_runs_on() {
     rkt.leaves_nothing();
 }
 
-/// The time that a start takes is cut at many points; whatever was reached, nothing lives on.
-#[test]
-fn a_start_that_is_killed_at_any_step_leaves_nothing() {
-    let Some(rkt) = Rkt::needs(&[]) else { return };
-    let whole = rkt.run(&[PROBE, "--", "exit", "0"]).took;
-    let steps = 60;
+/// Kills a start after ever more of the time that a whole one takes.
+fn kill_in_time(rkt: &Rkt, network: &[&str], steps: u32) {
+    let whole = rkt
+        .run(&[network, &[PROBE, "--", "exit", "0"]].concat())
+        .took;
     for step in 0..steps {
-        let mut command = rkt.command(&[
-            "run",
-            "--quiet",
-            "--net=none",
-            PROBE,
-            "--name=a",
-            "--",
-            "sleep",
-            "---",
-            PROBE,
-            "--name=b",
-            "--",
-            "sleep",
-        ]);
+        let apps = [
+            PROBE, "--name=a", "--", "sleep", "---", PROBE, "--name=b", "--", "sleep",
+        ];
+        let mut command = rkt.command(&[&["run", "--quiet"], network, &apps].concat());
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -101,11 +90,19 @@ fn a_start_that_is_killed_at_any_step_leaves_nothing() {
         // nsenter, rkt and the supervisor are one process: they exec.
         let _ = child.kill();
         let _ = child.wait();
-        all_gone(&rkt, &format!("after step {step}"));
+        all_gone(rkt, &format!("after step {step}"));
     }
     rkt.gc().ok();
     rkt.leaves_nothing();
-    rkt.run(&[PROBE, "--", "exit", "0"]).ok();
+    rkt.run(&[network, &[PROBE, "--", "exit", "0"]].concat())
+        .ok();
+}
+
+/// The time that a start takes is cut at many points; whatever was reached, nothing lives on.
+#[test]
+fn a_start_that_is_killed_at_any_step_leaves_nothing() {
+    let Some(rkt) = Rkt::needs(&[]) else { return };
+    kill_in_time(&rkt, &["--net=none"], 60);
 }
 
 /// Points at which a start is cut by the next test: each so many system calls after the last.
@@ -113,17 +110,12 @@ const CUTS: usize = 100;
 
 /// rkt and its supervisor are one process; it is killed on its way into one system call after
 /// another, as many as there is patience for, from the first of `rkt run` to its last.
-#[test]
-fn a_start_that_is_killed_in_a_system_call_leaves_nothing() {
-    let needs = [rkt_tests::Need::Tool("strace")];
-    let Some(rkt) = Rkt::needs(&needs) else {
-        return;
-    };
+fn kill_in_calls(rkt: &Rkt, network: &[&str], cuts: usize) {
     let trace = |how: &[&str]| {
         let mut command = rkt.inside("strace");
         command.args(how).arg(rkt_tests::need::binary().unwrap());
         command.args(
-            rkt.command(&["run"])
+            rkt.command(&[&["run"], network].concat())
                 .get_args()
                 .skip_while(|word| !word.to_string_lossy().starts_with("--dir=")),
         );
@@ -131,7 +123,8 @@ fn a_start_that_is_killed_in_a_system_call_leaves_nothing() {
         command.args(["---", PROBE, "--name=b", "--", "sleep", "0.1"]);
         rkt_tests::command::run(command, None)
     };
-    rkt.run(&[PROBE, "--", "exit", "0"]).ok();
+    rkt.run(&[network, &[PROBE, "--", "exit", "0"]].concat())
+        .ok();
     let list = rkt.file("calls");
     trace(&["-qq", "-o", &list.display().to_string()]).ok();
     let text = std::fs::read_to_string(&list).unwrap();
@@ -144,7 +137,7 @@ fn a_start_that_is_killed_in_a_system_call_leaves_nothing() {
         "only {} system calls: {text}",
         calls.len()
     );
-    let (mut killed, step) = (0, calls.len().div_ceil(CUTS));
+    let (mut killed, step) = (0, calls.len().div_ceil(cuts));
     for at in (0..calls.len()).step_by(step) {
         let name = calls[at];
         // strace counts the calls of one name.
@@ -153,15 +146,85 @@ fn a_start_that_is_killed_in_a_system_call_leaves_nothing() {
         let out = trace(&["-qq", "-o", "/dev/null", "-e", &inject]);
         killed += usize::from(out.status == 137);
         all_gone(
-            &rkt,
+            rkt,
             &format!("killed in {name}, number {at} of {}", calls.len()),
         );
     }
     // A run differs a little from the one before: a few points may be missed, not many.
-    assert!(killed > CUTS / 2, "only {killed} were killed");
+    assert!(killed > cuts / 2, "only {killed} were killed");
     rkt.gc().ok();
     rkt.leaves_nothing();
-    rkt.run(&[PROBE, "--", "exit", "0"]).ok();
+    rkt.run(&[network, &[PROBE, "--", "exit", "0"]].concat())
+        .ok();
+}
+
+#[test]
+fn a_start_that_is_killed_in_a_system_call_leaves_nothing() {
+    let needs = [rkt_tests::Need::Tool("strace")];
+    let Some(rkt) = Rkt::needs(&needs) else {
+        return;
+    };
+    kill_in_calls(&rkt, &["--net=none"], CUTS);
+}
+
+const LAN: &str = r#"{ "cniVersion": "1.0.0", "name": "lan", "plugins": [ { "type": "bridge",
+    "bridge": "rktcut0", "isGateway": true, "ipMasq": true,
+    "ipam": { "type": "host-local", "ranges": [[{ "subnet": "10.89.8.0/24" }],
+        [{ "subnet": "fd00:89:8::/64" }]] } } ] }"#;
+
+/// An rkt whose network is its own, with a network on a bridge.
+fn with_networks() -> Option<(Rkt, String)> {
+    let needs = ["strace", "nft"].map(rkt_tests::Need::Tool);
+    let rkt = Rkt::networked(&needs)?;
+    let config = rkt.file("config");
+    std::fs::create_dir_all(config.join("net.d")).unwrap();
+    std::fs::write(config.join("net.d/lan.conflist"), LAN).unwrap();
+    let flag = format!("--local-config={}", config.display());
+    Some((rkt, flag))
+}
+
+/// Nothing of any network is left: no rule, no device, no address that somebody has.
+#[track_caller]
+fn no_network_is_left(rkt: &Rkt, networks: &[&str]) {
+    rkt.gc().ok();
+    assert_eq!(rkt.net().run("nft list ruleset").ok(), "");
+    let links = rkt.net().run("ip -json link show").json();
+    let names: Vec<&str> = links
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|link| link["ifname"].as_str())
+        .collect();
+    assert_eq!(names, ["lo"]);
+    for network in networks {
+        let leases = rkt.run_dir().join("net").join(network).join("leases");
+        let left: Vec<_> = std::fs::read_dir(&leases).unwrap().flatten().collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
+}
+
+#[test]
+fn a_start_with_the_default_network_that_is_killed_leaves_nothing_of_it() {
+    let Some((rkt, _)) = with_networks() else {
+        return;
+    };
+    let network = ["--net=default", "--port=8080:80"];
+    kill_in_time(&rkt, &network, 20);
+    no_network_is_left(&rkt, &["default"]);
+    kill_in_calls(&rkt, &network, CUTS / 2);
+    no_network_is_left(&rkt, &["default"]);
+}
+
+#[test]
+fn a_start_on_a_bridge_that_is_killed_leaves_nothing_of_it() {
+    let Some((rkt, config)) = with_networks() else {
+        return;
+    };
+    let network = [config.as_str(), "--net=lan", "--port=8080:80"];
+    kill_in_time(&rkt, &network, 20);
+    no_network_is_left(&rkt, &["lan"]);
+    kill_in_calls(&rkt, &network, CUTS / 2);
+    no_network_is_left(&rkt, &["lan"]);
 }
 
 #[test]

@@ -90,17 +90,18 @@ impl Ledger {
         }
     }
 
-    /// Writes down that rkt made the network's bridge.
+    /// Writes down that rkt makes the network's bridge.
     ///
     /// # Errors
     /// When the file cannot be written.
     pub fn note_bridge(&self, name: &str) -> Result<(), Error> {
         let doing = || "write down the network's bridge".to_owned();
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;
         let file = rustix::fs::openat(&self.dir, BRIDGE, flags, mode).doing(doing)?;
-        rustix::io::write(&file, name.as_bytes()).doing(doing)?;
-        Ok(())
+        // Never empty in between: a bridge that is there already may be noted in it.
+        let length = rustix::io::write(&file, name.as_bytes()).doing(doing)?;
+        rustix::fs::ftruncate(&file, length as u64).doing(doing)
     }
 
     /// Waits until nobody else changes it: they hold it for microseconds.
@@ -240,7 +241,8 @@ impl Held<'_> {
         let mut bytes = [0u8; 64];
         let n = rustix::io::read(&file, &mut bytes).doing(doing)?;
         let name = String::from_utf8_lossy(bytes.get(..n).unwrap_or(&[]));
-        Ok(Some(name.into_owned()))
+        // Who wrote it was killed before the first byte, and so before there was a bridge.
+        Ok((!name.is_empty()).then(|| name.into_owned()))
     }
 
     /// Forgets the bridge: it is gone.

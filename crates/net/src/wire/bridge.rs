@@ -84,11 +84,11 @@ impl One<'_> {
         let mac = Mac([0x0a, a, b, c, d, e]);
         let mut batch = Batch::new();
         link::bridge(&mut batch, name, mac, self.plan.mtu, &mark(&self.plan.name));
+        // First, so that one whose maker is killed in between is still known to who removes it. A
+        // note of a bridge that is not there, or is somebody else's, removes nothing.
+        Ledger::open(self.site.run_dir, &self.plan.name)?.note_bridge(name)?;
         match self.host.run(&batch) {
-            Ok(_) => {
-                host::wary(self.site.proc, name, self.ipv6())?;
-                Ledger::open(self.site.run_dir, &self.plan.name)?.note_bridge(name)?;
-            }
+            Ok(_) => host::wary(self.site.proc, name, self.ipv6())?,
             // Another pod was quicker.
             Err(e) if e.errno() == Some(Errno::EXIST) => {}
             Err(e) => return Err(e),
