@@ -8,6 +8,7 @@ mod exporting;
 mod hostile;
 mod policy;
 mod popular;
+mod power;
 mod progress;
 mod proxy;
 mod registries;

@@ -64,13 +64,17 @@ pub(crate) fn check(want: &Digest, bytes: &[u8]) -> Result<()> {
     }
 }
 
-fn path(dir: &Path, digest: &Digest) -> PathBuf {
-    dir.join("blobs")
-        .join(digest.algorithm().as_str())
-        .join(digest.hex())
+/// Where the blobs of one kind of digest are.
+pub(crate) fn place(dir: &Path, algorithm: Algorithm) -> PathBuf {
+    dir.join("blobs").join(algorithm.as_str())
 }
 
-/// Keeps bytes under their own digest; a blob that is there already is left alone.
+fn path(dir: &Path, digest: &Digest) -> PathBuf {
+    place(dir, digest.algorithm()).join(digest.hex())
+}
+
+/// Keeps bytes under their own digest; a blob that is there already is left alone. It lasts when
+/// the record that names it does.
 pub(crate) fn put(dir: &Path, digest: &Digest, bytes: &[u8]) -> Result<()> {
     let what = || format!("keep blob `{digest}`");
     check(digest, bytes).doing(what)?;
@@ -78,8 +82,10 @@ pub(crate) fn put(dir: &Path, digest: &Digest, bytes: &[u8]) -> Result<()> {
     if path.exists() {
         return Ok(());
     }
-    if let Some(parent) = path.parent() {
-        crate::store::make_dir(parent)?;
+    let place = place(dir, digest.algorithm());
+    if !place.is_dir() {
+        crate::store::make_dir(&place)?;
+        disk::sync_dirs([dir.join("blobs")]).doing(what)?;
     }
     disk::write(dir, &path, bytes).doing(what)
 }

@@ -1,9 +1,13 @@
 //! Files of the store: written beside, synced, renamed; read with a limit.
+//!
+//! Bytes are synced before their name; the name lasts from [`sync_dirs`] on. What names others (a
+//! record its layers, a name its record) is written only when they last.
 
 use crate::error::{Doing, Error, Kind, Result};
 use rustix::fs::{Mode, OFlags};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -55,7 +59,8 @@ impl Growing {
         Ok(self.file.try_clone()?)
     }
 
-    /// Syncs the bytes and gives the file its name for good.
+    /// Syncs the bytes and gives the file its name. Until the directory is synced, a power cut
+    /// may bring back what was there before.
     pub(crate) fn keep(self, target: &Path) -> Result<()> {
         self.file.sync_data()?;
         fs::rename(&self.path, target)?;
@@ -89,6 +94,20 @@ pub(crate) fn write_json(dir: &Path, target: &Path, value: &impl Serialize) -> R
     let bytes = serde_json::to_vec(value)
         .map_err(|e| Error::new(Kind::System, format!("make JSON: {e}")))?;
     write(dir, target, &bytes)
+}
+
+/// Makes last what was renamed into these directories, and out of them. Each costs a sync once.
+pub(crate) fn sync_dirs(dirs: impl IntoIterator<Item = PathBuf>) -> Result<()> {
+    for dir in dirs.into_iter().collect::<BTreeSet<_>>() {
+        sync_dir(&dir).doing(|| format!("sync directory `{}`", dir.display()))?;
+    }
+    Ok(())
+}
+
+pub(crate) fn sync_dir(dir: &Path) -> Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = rustix::fs::open(dir, flags, Mode::empty())?;
+    Ok(rustix::fs::fsync(&dir)?)
 }
 
 /// Reads a regular file of at most `limit` bytes.

@@ -1,7 +1,9 @@
 //! An image as the store knows it: one small record per id.
 
+use crate::blob;
 use crate::disk;
 use crate::error::{Doing, Error, Kind, Result};
+use crate::layer;
 use crate::platform::Platform;
 use crate::reference::{HUB, Reference};
 use crate::trust::Proof;
@@ -182,9 +184,19 @@ impl Record {
         let _ = rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW);
     }
 
+    /// Writes it for good. What it names has to be there, and lasts before the record does: one
+    /// that has come through a power cut promises that all of its image has.
     pub(crate) fn write(&self, dir: &Path) -> Result<()> {
-        disk::write_json(dir, &Self::path(dir, &self.id), self)
-            .doing(|| format!("write record of image `{}`", self.id))
+        let what = || format!("write record of image `{}`", self.id);
+        layer::settle(dir, self.layers.iter()).doing(what)?;
+        let documents = self.manifest.iter().chain(match self.aci {
+            Some(_) => None,
+            None => Some(&self.id),
+        });
+        disk::sync_dirs(documents.map(|digest| blob::place(dir, digest.algorithm())))
+            .doing(what)?;
+        disk::write_json(dir, &Self::path(dir, &self.id), self).doing(what)?;
+        disk::sync_dirs([dir.join("images")]).doing(what)
     }
 
     pub(crate) fn into_image(self, name: String, names: Vec<String>) -> Image {
@@ -254,7 +266,15 @@ impl NameRecord {
         }
     }
 
+    /// Writes it for good.
     pub(crate) fn write(&self, dir: &Path, file_name: &str) -> Result<()> {
+        self.note(dir, file_name)?;
+        disk::sync_dirs([dir.join("refs")])
+            .doing(|| format!("write record of name `{}`", self.reference))
+    }
+
+    /// Writes it over one that means the same image: a power cut may bring that back.
+    pub(crate) fn note(&self, dir: &Path, file_name: &str) -> Result<()> {
         disk::write_json(dir, &dir.join("refs").join(file_name), self)
             .doing(|| format!("write record of name `{}`", self.reference))
     }

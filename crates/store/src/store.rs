@@ -88,9 +88,7 @@ impl Store {
                 Ok(Self { dir, lock: None })
             }
             OpenMode::Use => {
-                for place in PLACES {
-                    make_dir(&dir.join(place)).doing(what)?;
-                }
+                make_places(&dir).doing(what)?;
                 let lock = open_lock(&dir).doing(what)?;
                 rustix::fs::flock(&lock, FlockOperation::LockShared).doing(what)?;
                 Ok(Self {
@@ -263,7 +261,9 @@ impl Store {
     /// # Errors
     /// When the store cannot be written.
     pub fn pin(&self, id: &Digest) -> Result<()> {
-        disk::write(&self.dir, &pin_path(&self.dir, id), b"").doing(|| format!("pin image `{id}`"))
+        disk::write(&self.dir, &pin_path(&self.dir, id), b"")
+            .and_then(|()| disk::sync_dirs([self.dir.join("pins")]))
+            .doing(|| format!("pin image `{id}`"))
     }
 
     /// Takes the pin off an image; none is as good.
@@ -485,6 +485,22 @@ pub(crate) fn make_dir(path: &Path) -> Result<()> {
         .mode(0o700)
         .create(path)
         .doing(|| format!("make directory `{}`", path.display()))
+}
+
+/// Makes what is missing of a store, for good.
+fn make_places(dir: &Path) -> Result<()> {
+    let mut above = Vec::new();
+    for place in PLACES.map(|place| dir.join(place)) {
+        if !place.is_dir() {
+            make_dir(&place)?;
+            above.extend(place.parent().map(Path::to_owned));
+        }
+    }
+    if !above.is_empty() {
+        above.push(dir.to_owned());
+        above.extend(std::path::absolute(dir)?.parent().map(Path::to_owned));
+    }
+    disk::sync_dirs(above)
 }
 
 fn open_lock(dir: &Path) -> Result<OwnedFd> {

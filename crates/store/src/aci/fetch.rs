@@ -201,7 +201,8 @@ impl Fetch<'_> {
                         "the server says that nothing has changed",
                     ));
                 };
-                self.note(reference, &known.record.id, stamp)?;
+                self.name(reference, &known.record.id, stamp)
+                    .note(self.store.dir(), &reference.file_name())?;
                 return Ok(known.used(&name, Origin::Unchanged, self.events));
             }
             Found::Flow(flow) => flow,
@@ -227,7 +228,8 @@ impl Fetch<'_> {
         let was_there = Record::path(self.store.dir(), &id).exists();
         let node = self.node(&id, &archive.manifest, &mut Vec::new())?;
         let record = self.settle(archive, &node)?;
-        self.note(reference, &id, stamp)?;
+        self.name(reference, &id, stamp)
+            .write(self.store.dir(), &reference.file_name())?;
         let from = if was_there {
             Origin::Unchanged
         } else {
@@ -311,14 +313,13 @@ impl Fetch<'_> {
             .doing(|| format!("read image `{place}`"))
     }
 
-    fn note(&self, reference: &Reference, id: &Digest, stamp: String) -> Result<()> {
+    fn name(&self, reference: &Reference, id: &Digest, stamp: String) -> NameRecord {
         NameRecord {
             reference: reference.canonical(),
             image: id.clone(),
             stamp,
             fetched_at: disk::now(),
         }
-        .write(self.store.dir(), &reference.file_name())
     }
 
     /// An image with all below it, which is found or fetched on the way.

@@ -4,7 +4,7 @@ use super::form::{Filter, Form, Step};
 use super::info;
 use super::{ChainId, LayerInfo};
 use crate::blob::Hasher;
-use crate::disk::read;
+use crate::disk::{read, sync_dir, sync_dirs};
 use crate::error::{Doing, Error, Kind, Result};
 use rkt_spec::Digest;
 use rkt_spec::codec::Record;
@@ -425,6 +425,9 @@ impl Growing {
     }
 
     /// Puts the directory in place with all that is in it. One that is there already stays.
+    ///
+    /// It is there whole or not at all, and for good only when [`settle`] has been called: once
+    /// for all the layers of an image.
     pub(crate) fn publish(self, target: &Path) -> Result<()> {
         sync_dir(&self.0)?;
         match fs::rename(&self.0, target) {
@@ -438,7 +441,7 @@ impl Growing {
                 Ok(())
             }
             Err(e) => Err(Error::from(e).while_doing(format!("rename to `{}`", target.display()))),
-            Ok(()) => target.parent().map_or(Ok(()), sync_dir),
+            Ok(()) => Ok(()),
         }
     }
 }
@@ -456,10 +459,10 @@ pub(crate) fn seal(file: &File) -> Result<()> {
     Ok(())
 }
 
-fn sync_dir(dir: &Path) -> Result<()> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let dir = rustix::fs::open(dir, flags, Mode::empty())?;
-    Ok(rustix::fs::fsync(&dir)?)
+/// Makes it last that layers of these kinds, and chains, are in their places.
+pub(crate) fn settle<'a>(store: &Path, layers: impl Iterator<Item = &'a Digest>) -> Result<()> {
+    let places = layers.map(|diff| store.join("layers").join(diff.algorithm().as_str()));
+    sync_dirs(places.chain([store.join("chains").join(Algorithm::Sha256.as_str())]))
 }
 
 /// Bytes of a record.

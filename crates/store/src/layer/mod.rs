@@ -43,11 +43,11 @@ mod xattr;
 pub use chain::{accounts, commit_chain, commit_steps};
 pub(crate) use check::told;
 pub use check::{Checker, Damage};
-pub(crate) use disk::steps;
 pub use disk::{
     chain_bytes, chains, has_chain, has_layer, layer_bytes, layers, open_tar, remove_chain,
     remove_layer, sweep,
 };
+pub(crate) use disk::{settle, steps};
 pub use form::{Filter, Step};
 pub(crate) use form::{Form, step_ids};
 pub use writer::Writer;

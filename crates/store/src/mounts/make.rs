@@ -19,5 +19,7 @@ pub(super) fn tree(store: &Path, chain: &ChainId) -> Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let dir = rustix::fs::open(growing.path(), flags, Mode::empty())?;
     directory::render_layer(store, chain, dir.as_fd()).doing(doing)?;
+    // Nothing looks at it again once it is there. One sync of all costs less than one a file.
+    rustix::fs::syncfs(&dir).doing(doing)?;
     growing.publish(&target).doing(doing)
 }

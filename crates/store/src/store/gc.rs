@@ -71,6 +71,10 @@ pub(super) fn run(store: &Store, rules: &GcRules<'_>, run_dir: &Path) -> Result<
             store.remove(id)?;
         }
     }
+    if !rules.dry_run {
+        // No power cut may bring back a record whose layers are gone.
+        disk::sync_dirs(["images", "forgotten"].map(|place| dir.join(place)))?;
+    }
     let gone: BTreeSet<Digest> = report.images.iter().map(|(id, _)| id.clone()).collect();
     let marks = mark(dir, &in_use, &gone)?;
     if !rules.dry_run {

@@ -186,7 +186,8 @@ impl Repair<'_> {
             (Some(steps), _) => {
                 let (program, limits) = (&self.options.layer_program, &self.options.limits);
                 layer::commit_steps(self.dir(), program, limits, &steps)?;
-                Ok(())
+                // Before what was damaged goes.
+                layer::settle(self.dir(), steps.iter().map(|step| &step.diff))
             }
             (None, Some(id)) => self.fetch_again(id, record.as_ref()),
             (None, None) => Ok(()),
