@@ -279,8 +279,25 @@ fn readers() -> Vec<std::path::PathBuf> {
 #[test]
 fn the_reader_has_no_power() {
     let store = TestStore::new("walls");
-    let mut writer = Writer::start(store.path(), &reader(), &Limits::default()).unwrap();
+    let limits = Limits::default();
+    let mut writer = Writer::start(store.path(), &reader(), &limits).unwrap();
     writer.write_all(&small()[..600]).unwrap();
+    // Hard and soft: what it can have at most, in the words of proc(5).
+    let bounds = [
+        ("Max core file size", 0),
+        ("Max open files", 1024),
+        ("Max file size", limits.bytes + (1 << 30)),
+        ("Max address space", limits.metadata * 4 + (320 << 20)),
+    ];
+    let bounded = |path: &std::path::PathBuf| {
+        let text = std::fs::read_to_string(path.join("limits")).unwrap_or_default();
+        bounds.iter().all(|(name, most)| {
+            let line = text.lines().find_map(|l| l.strip_prefix(name));
+            let mut words = line.unwrap_or("").split_whitespace();
+            let most = most.to_string();
+            words.next() == Some(&most) && words.next() == Some(&most)
+        })
+    };
     let locked = |path: &std::path::PathBuf| {
         let status = std::fs::read_to_string(path.join("status")).unwrap_or_default();
         let line = |name: &str| {
@@ -300,6 +317,7 @@ fn the_reader_has_no_power() {
             && ["user", "mnt", "net", "ipc", "uts", "cgroup"]
                 .iter()
                 .all(|n| own(n))
+            && bounded(path)
     };
     // Other tests of this process run readers too; ours blocks on its pipe and stays.
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
