@@ -217,22 +217,30 @@ fn expired_revoked_and_weak_keys_sign_nothing() {
 
 #[test]
 fn the_administrators_keys_lie_over_the_systems() {
+    over_the_systems("prefix.d/example.com", "--prefix=example.com");
+}
+
+#[test]
+fn the_administrators_root_keys_lie_over_the_systems() {
+    over_the_systems("root.d", "--root");
+}
+
+/// Keys of the system in this directory, masked and replaced by the administrator's.
+fn over_the_systems(place: &str, reach: &str) {
     let Some(lab) = Lab::new() else { return };
+    let place = std::path::Path::new("trustedkeys").join(place);
     let key = lab.gpg.key("distribution", "ed25519", "never", &[]);
-    let system = lab.system.join("trustedkeys/prefix.d/example.com");
+    let system = lab.system.join(&place);
     fs::create_dir_all(&system).unwrap();
     fs::copy(lab.gpg.export(&key), system.join(&key)).unwrap();
     let path = lab.signed("example.com/deep/app", &key, ARMOR);
     lab.run(&path).ends_with(3);
     // Taken away by the administrator: an empty file masks it.
     let removed = lab
-        .call(&["trust", "rm", "--prefix=example.com", "--format=json", &key])
+        .call(&["trust", "rm", reach, "--format=json", &key])
         .json();
     assert_eq!(removed["masked"], true);
-    let mask = lab
-        .local
-        .join("trustedkeys/prefix.d/example.com")
-        .join(&key);
+    let mask = lab.local.join(&place).join(&key);
     assert_eq!(fs::metadata(&mask).unwrap().len(), 0);
     // What it let in before is in the store, and is not used any more.
     let never = [
