@@ -195,6 +195,67 @@ fn layers_packed_by_zstd_are_understood() {
 }
 
 #[test]
+fn fetch_takes_the_platform_that_is_asked_for() {
+    let Some(rkt) = Rkt::needs(&[]) else { return };
+    const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+    const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+    let mut layout = Image::new(&[&[Entry::file("which", "amd64")]]).write(&rkt.file("index"));
+    let mut manifests = Vec::new();
+    let mut ids = std::collections::BTreeMap::new();
+    for (os, arch) in [("linux", "amd64"), ("linux", "arm64"), ("freebsd", "amd64")] {
+        let mut image = Image::new(&[&[Entry::file("which", format!("{os} {arch}"))]]);
+        image.config["os"] = json!(os);
+        image.config["architecture"] = json!(arch);
+        let one = image.write(&rkt.file(&format!("{os}-{arch}")));
+        let manifest = one.manifest();
+        for part in [&manifest["config"], &manifest["layers"][0]] {
+            let digest = part["digest"].as_str().unwrap();
+            std::fs::copy(one.blob_path(digest), layout.blob_path(digest)).unwrap();
+        }
+        let mut entry = layout.blob(manifest.to_string().as_bytes(), MANIFEST);
+        entry["platform"] = json!({ "os": os, "architecture": arch });
+        manifests.push(entry);
+        let id = manifest["config"]["digest"].as_str().unwrap().to_owned();
+        ids.insert(format!("{os}/{arch}"), id);
+    }
+    let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": manifests });
+    let mut entry = layout.blob(index.to_string().as_bytes(), INDEX);
+    entry["annotations"] = json!({ "org.opencontainers.image.ref.name": "many" });
+    layout.write_index(&json!({ "schemaVersion": 2, "manifests": [entry] }));
+    let name = format!("{}:many", layout.reference());
+    let fetch = |words: &[&str]| {
+        let mut all = vec!["fetch", "--quiet"];
+        all.extend(words);
+        all.push(&name);
+        rkt.rkt(&all)
+    };
+    for (words, want) in [
+        (&["--arch=arm64"][..], "linux/arm64"),
+        (&["--arch=amd64"], "linux/amd64"),
+        (&["--os=freebsd", "--arch=amd64"], "freebsd/amd64"),
+        (&["--os=linux", "--arch=arm64"], "linux/arm64"),
+        // By the names that appc and the kernel have for it.
+        (&["--arch=aarch64"], "linux/arm64"),
+    ] {
+        assert_eq!(fetch(words).ok().trim(), ids[want], "{words:?}");
+        let told = fetch(&[words, &["--format=json"]].concat()).json();
+        let told = format!("{}/{}", told["os"], told["arch"]).replace('"', "");
+        assert_eq!(told, want, "{words:?}");
+    }
+    for (words, asked) in [
+        (&["--arch=s390x"][..], "linux/s390x"),
+        (&["--os=freebsd", "--arch=arm64"], "freebsd/arm64"),
+    ] {
+        fetch(words)
+            .ends_with(254)
+            .is_one_clear_error()
+            .says(&format!("`{asked}`"))
+            .says("it has `freebsd/amd64`, `linux/amd64`, `linux/arm64`");
+    }
+    fetch(&["--arch=../x"]).ends_with(254).is_one_clear_error();
+}
+
+#[test]
 fn an_index_gives_the_image_of_this_machine() {
     let Some(rkt) = Rkt::needs(&[]) else { return };
     let mut layout =
