@@ -30,6 +30,8 @@ pub(crate) enum Rank {
     Wall,
     /// Those that compare networks.
     Network,
+    /// Those that compare images of one and of ten layers.
+    Layers,
 }
 
 /// The state of a run.

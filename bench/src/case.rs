@@ -176,6 +176,15 @@ pub(crate) const CASES: &[Case] = &[
         teardown: nothing,
     },
     Case {
+        name: "layers",
+        about: "`oneshot` from an image of one layer, and of ten",
+        rounds_percent: 100,
+        ranks: &[Rank::Layers],
+        setup: nothing,
+        steps: &[step("run", |e, id| e.run_true(id))],
+        teardown: nothing,
+    },
+    Case {
         name: "walls",
         about: "`oneshot` without the walls that a column names",
         rounds_percent: 200,

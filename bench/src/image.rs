@@ -53,7 +53,26 @@ pub(crate) fn small(layout: &Path, root: &Path) -> Result<()> {
             .doing(|| "write a layer".to_owned())?;
     }
     let tar = layer.into_inner().doing(|| "write a layer".to_owned())?;
-    write_layout(layout, vec![tar].into_iter().map(Ok))
+    write_layout(layout, std::iter::once(Ok(tar.clone())))?;
+    // The same below nine more, of a file each.
+    let more = (1..LAYERS).map(|nth| {
+        let mut layer = Builder::new(Vec::new());
+        let path = format!("tmp/file{nth}");
+        entry(
+            &mut layer,
+            &path,
+            EntryType::Regular,
+            0o644,
+            path.as_bytes(),
+        )?;
+        layer.into_inner().doing(|| "write a layer".to_owned())
+    });
+    write_layout(&tall(layout), std::iter::once(Ok(tar)).chain(more))
+}
+
+/// Where [`small`] puts its image of ten layers.
+pub(crate) fn tall(layout: &Path) -> PathBuf {
+    layout.with_extension("tall")
 }
 
 /// Writes the large image as an OCI layout at `layout`.

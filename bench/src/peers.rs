@@ -26,6 +26,9 @@ const FLOOR: &str = include_str!("../floor.c");
 /// Heading of rkt's pods without a network, beside which those with one are held.
 pub(crate) const NO_NET: &str = "rkt, none";
 
+/// Heading of rkt's pods from an image of one layer, beside which those from ten are held.
+pub(crate) const ONE_LAYER: &str = "rkt, one layer";
+
 /// The walls that can be left out, as `--weaken` names them, and all of them together.
 const WALLS: [(&str, &str); 9] = [
     ("rkt", "--pids=0"),
@@ -128,6 +131,13 @@ fn add_rkt(bench: &mut Bench, program: &Path, layout: &Path) -> Result<()> {
     for (name, net) in [(NO_NET, Net::NoneBeside), ("rkt, default", Net::Default)] {
         let column = (name, "--pids=0", net);
         add_column(bench, (program, layout), column, &wired, Rank::Network)?;
+    }
+    for (name, layout) in [
+        (ONE_LAYER, layout),
+        ("rkt, ten layers", &image::tall(layout)),
+    ] {
+        let column = (name, "--pids=0", Net::None);
+        add_column(bench, (program, layout), column, &memory, Rank::Layers)?;
     }
     Ok(())
 }

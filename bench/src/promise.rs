@@ -6,7 +6,7 @@ use crate::{
     case::Series,
     flows,
     memory::Memory,
-    peers::NO_NET,
+    peers::{NO_NET, ONE_LAYER},
     pull::LIMIT,
     report::Report,
     stats::{median, ratio},
@@ -83,6 +83,12 @@ const PROMISES: &[(&str, Subject, &str, f64)] = &[
         Over("netfifty", "all 50", NO_NET),
         "rkt, default",
         1.6,
+    ),
+    (
+        "ten layers instead of one add: ms",
+        More("layers", "run", ONE_LAYER),
+        "rkt, ten layers",
+        1.0,
     ),
     (
         "pod to host: x a plain veth",

@@ -13,7 +13,7 @@ pub(crate) const HELP: &str = "\
 usage: rkt-bench run [--rkt=PATH] [--weak-rkt=PATH] [--rounds=N] [--only=CASE,...] [--out=DIR]
        rkt-bench image DIR      the large image of `pull` as an OCI layout
 
-cases: oneshot pod3 enter restart life cycles fifty net netfifty flows walls memory pull
+cases: oneshot pod3 enter restart life cycles fifty net netfifty layers flows walls memory pull
        (all without --only)
 `walls` needs --weak-rkt, a released rkt with the feature `weaken`: `make bench-walls`.
 Needs root, cc and busybox-static; crun, runc, podman, skopeo, umoci, containerd and docker-registry
