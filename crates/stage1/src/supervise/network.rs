@@ -32,6 +32,8 @@ impl Supervisor {
     ) -> Result<(), Failure> {
         self.pod.networks.own.wires.publish(port, socket)?;
         self.tell_ports();
+        // Who is answered may read it at once. A full disk makes the port no less open.
+        let _ = self.status.flush();
         Ok(())
     }
 
@@ -44,6 +46,8 @@ impl Supervisor {
     pub(crate) fn withdraw(&mut self, which: Which) -> Result<(), Failure> {
         self.pod.networks.own.wires.withdraw(which)?;
         self.tell_ports();
+        // Who is answered may read it at once. A full disk makes the port no less open.
+        let _ = self.status.flush();
         Ok(())
     }
 
