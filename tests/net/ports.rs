@@ -63,8 +63,14 @@ fn ports_of_both_families_are_reached_from_every_side() {
     assert!(told.contains("127.0.0.1:8080->80/tcp\n"), "{told}");
     assert!(told.contains("[::]:8081->81/tcp\n"), "{told}");
     pod.stop().ok();
-    assert_eq!(rkt.net().run("nft list ruleset").ok(), "");
+    leaves_no_rule(&rkt);
     assert!(TcpListener::bind("127.0.0.1:0").is_ok());
+}
+
+/// The tables go a moment after the last pod.
+fn leaves_no_rule(rkt: &Rkt) {
+    let list = || rkt.net().run("nft list ruleset").ok();
+    rkt_tests::wait_for("the tables to go", 10, || list().is_empty());
 }
 
 #[test]
@@ -182,7 +188,7 @@ fn who_has_a_port_is_said() {
         .is_one_clear_error()
         .says("the host has no address 192.0.2.7");
     pod.kill().ok();
-    assert_eq!(rkt.net().run("nft list ruleset").ok(), "");
+    leaves_no_rule(&rkt);
 }
 
 #[test]

@@ -239,7 +239,7 @@ impl Gate {
         let published: Vec<Published> = self.open.iter().map(|o| o.published).collect();
         let removed = self
             .firewall
-            .remove(&self.pod, &self.links, &published)
+            .take_back(&self.pod, &self.links, &published)
             .doing(|| "take the pod out of the host's firewall".into());
         self.firewall.leave();
         removed

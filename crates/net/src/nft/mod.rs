@@ -25,7 +25,8 @@ use crate::netlink::Socket;
 use rkt_spec::Uuid;
 use rkt_spec::network::{Driver, Mac, NetworkPlan, PortPlan, Prefix, Protocol, Wired};
 use rkt_sys::netlink::Family as Protocols;
-use rkt_sys::{fd, process};
+use rkt_sys::{fd, process, signal};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 use std::fmt;
@@ -42,8 +43,8 @@ pub(crate) const DEVICES: &str = "rktv";
 
 /// More than a grace period of the kernel takes.
 const GRACE: Duration = Duration::from_millis(100);
-/// How many of them a closed door waits for a host that changes its rules all the time.
-const PATIENCE: u32 = 30;
+/// How often it is looked whether the host still changes its rules; each time after twice as long.
+const LOOKS: u32 = 5;
 
 /// A device of the host behind which stands one pod, and what is allowed by it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -262,6 +263,15 @@ impl Firewall {
     /// # Errors
     /// The kernel's.
     pub fn remove(&self, pod: &Uuid, links: &[Link], ports: &[Published]) -> Result<(), Error> {
+        self.take_back(pod, links, ports)?;
+        self.tidy()
+    }
+
+    /// The same, but empty tables stay for [`Firewall::leave`].
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn take_back(&self, pod: &Uuid, links: &[Link], ports: &[Published]) -> Result<(), Error> {
         let elements = elements::of_pod(links, ports);
         if elements.is_empty() {
             return Ok(());
@@ -273,8 +283,7 @@ impl Firewall {
             }
             Err(error) => return Err(error),
         }
-        forget(ports)?;
-        self.tidy()
+        forget(ports)
     }
 
     /// Publishes one port more of a pod.
@@ -337,14 +346,16 @@ impl Firewall {
         Ok(list)
     }
 
-    /// Lets go of the door after [`Firewall::remove`], without waiting.
+    /// Lets go of the door after [`Firewall::take_back`], without waiting, and removes the tables when
+    /// no pod is in them any more: who starts one pod after the other needs them again.
     ///
     /// Who closes a socket of netfilter waits for a grace period, 10 to 20 ms, when something was
     /// deleted a moment ago, and keeps everybody else's transactions waiting with it
     /// (`nft_rcv_nl_event`, to which each of these sockets could be the owner of a table); and with
     /// the transactions every new device, which nf_tables is told of. So a child that has nothing
     /// else keeps it until the kernel is through with what was deleted, not only by this pod: until
-    /// no rule of the host has changed for a tenth of a second, three seconds at most.
+    /// no rule of the host has changed for a tenth of a second, or, where they change all the time,
+    /// three seconds at most. A signal to end, as systemd sends to what is left of a unit, is obeyed.
     pub fn leave(self) {
         let Ok((closing, close)) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC) else {
             return;
@@ -357,22 +368,47 @@ impl Firewall {
             if alone {
                 // Until the parent has closed its own: the last to close is the one who waits.
                 let _ = rustix::io::read(&closing, &mut [0u8; 1]);
-                let mut seen = None;
-                for _ in 0..PATIENCE {
-                    let now = look::generation(&self.socket).ok();
-                    if seen.is_some() && now == seen {
-                        break;
-                    }
-                    seen = now;
-                    std::thread::sleep(GRACE);
-                }
+                self.rest();
             }
             0
         };
-        // Without a child it is closed here, later than one would like.
-        let _ = process::fork_with(0, rest);
+        if process::fork_with(0, rest).is_err() {
+            // It is closed here, later than one would like.
+            let _ = self.tidy();
+        }
         drop(self);
         drop(close);
+    }
+
+    /// The rest of the life of a door: waits, tidies up, waits.
+    fn rest(&self) {
+        const TERM: i32 = 15;
+        let told = signal::open(&[TERM]).ok();
+        // Whether it was told to end.
+        let pause = |time: Duration| {
+            let mut fds: Vec<PollFd<'_>> = Vec::new();
+            fds.extend(told.as_ref().map(|fd| PollFd::new(fd, PollFlags::IN)));
+            let time = Timespec::try_from(time).ok();
+            rustix::event::poll(&mut fds, time.as_ref()).is_ok_and(|n| n > 0)
+        };
+        let mut seen = None;
+        let mut time = GRACE;
+        for _ in 0..LOOKS {
+            let now = look::generation(&self.socket).ok();
+            if seen.is_some() && now == seen {
+                break;
+            }
+            seen = now;
+            if pause(time) {
+                break;
+            }
+            time *= 2;
+        }
+        let before = look::generation(&self.socket).ok();
+        let _ = self.tidy();
+        if look::generation(&self.socket).ok() != before {
+            pause(GRACE);
+        }
     }
 
     fn delete(&self, elements: &[Element]) -> Result<(), Error> {
