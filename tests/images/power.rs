@@ -176,7 +176,7 @@ fn an_image_lasts_before_its_record_and_that_before_its_id_is_said() {
         .map(|n| {
             [
                 Entry::dir("d"),
-                Entry::file(&format!("d/{n}"), vec![n; 5000]),
+                Entry::file(format!("d/{n}"), vec![n; 5000]),
             ]
         })
         .collect();
