@@ -2,6 +2,7 @@
 //! names image, layer and entry. What crate store tests of its reader alone is in its own tests
 //! (`layers.rs`, `rootfs.rs`, `bombs.rs`): here the real command meets it.
 
+use rkt_tests::attack::record_held;
 use rkt_tests::command::run_for;
 use rkt_tests::layout::Image;
 use rkt_tests::tar::{Entry, Kind, archive};
@@ -349,6 +350,13 @@ fn attributes_and_names_are_cleaned() {
             .map(|n| String::from_utf8_lossy(n).into_owned())
             .collect()
     };
+    let (kept, of_dir) = (names("/file"), names("/dir"));
+    let cleaned = |names: &[String]| names.iter().all(|n| n == "user.kept");
+    record_held(
+        "G06.1",
+        cleaned(&kept) && cleaned(&of_dir),
+        kept.contains(&"user.kept".to_owned()),
+    );
     assert_eq!(names("/file"), ["user.kept"]);
     assert_eq!(names("/dir"), [] as [&str; 0]);
     assert_eq!(fs::read_to_string(app.path("/file")).unwrap(), "file");
@@ -414,6 +422,67 @@ fn bombs_are_refused_in_time_and_leave_nothing() {
         done.is_one_clear_error().says(words);
         assert!(weight(&rkt.data()) <= before + (1 << 20), "{what}");
     }
+    // A small one goes off where nothing bounds it.
+    let zeros = || vec![archive(&[Entry::file("zeros", vec![0; 16 << 20])])];
+    let walled = fetch(&rkt, zeros(), &["--layer-limits=bytes=8Mi"]).1;
+    let open = fetch(&rkt, zeros(), &[]).1;
+    record_held("G07.1", walled.status == 254, open.status == 0);
+}
+
+/// A byte, a size or an id that is not what was promised, in each document and in a layer.
+#[test]
+fn what_is_not_what_its_digest_says_is_refused() {
+    let Some(rkt) = Rkt::needs(&[]) else { return };
+    let probe = || Image::with_probe(&[Entry::file("x", vec![7; 3000])]);
+    let layout = || probe().write(&rkt.file(&format!("layout-{}", rkt_tests::rkt::unique())));
+    let run = |name: &str| rkt.run(&[name, "--", "exit", "0"]);
+    let digests = |layout: &rkt_tests::layout::Layout| {
+        let manifest = layout.manifest();
+        let of = |v: &serde_json::Value| v["digest"].as_str().unwrap().to_owned();
+        [
+            layout.manifest_digest(),
+            of(&manifest["config"]),
+            of(&manifest["layers"][0]),
+        ]
+    };
+    let mut held = true;
+    for which in 0..3 {
+        for at in [3, 2] {
+            let layout = layout();
+            let path = layout.blob_path(&digests(&layout)[which]);
+            let mut bytes = fs::read(&path).unwrap();
+            let place = bytes.len() * (at - 1) / at;
+            bytes[place] ^= 1;
+            fs::write(&path, bytes).unwrap();
+            let done = run(&layout.reference()).is_one_clear_error();
+            held &= done.status == 125;
+        }
+    }
+    // Whole, and longer or shorter than its descriptor says.
+    for size in [-1, 1] {
+        let mut layout = layout();
+        let mut manifest = layout.manifest();
+        let said = manifest["layers"][0]["size"].as_i64().unwrap();
+        manifest["layers"][0]["size"] = (said + size).into();
+        layout.tag(&manifest, "other");
+        let name = format!("{}:other", layout.reference());
+        held &= run(&name).is_one_clear_error().status == 125;
+    }
+    // What is in the blob is not the layer that the configuration names.
+    let mut layout_of = layout();
+    let mut config: serde_json::Value =
+        serde_json::from_slice(&fs::read(layout_of.blob_path(&digests(&layout_of)[1])).unwrap())
+            .unwrap();
+    config["rootfs"]["diff_ids"][0] = rkt_tests::layout::digest(b"another").into();
+    let mut manifest = layout_of.manifest();
+    let kind = manifest["config"]["mediaType"].as_str().unwrap().to_owned();
+    manifest["config"] = layout_of.blob(config.to_string().as_bytes(), &kind);
+    layout_of.tag(&manifest, "other");
+    let name = format!("{}:other", layout_of.reference());
+    held &= run(&name).is_one_clear_error().status == 125;
+    record_held("G08.1", held, run(&layout().reference()).status == 0);
+    rkt.rkt(&["image", "gc", "--grace-period=0s"]).ok();
+    rkt.rkt(&["image", "verify"]).ok();
 }
 
 /// Each limit holds where it is set, and `--layer-limits` moves it, for fetch and for run.
