@@ -212,7 +212,7 @@ fn an_image_lasts_before_its_record_and_that_before_its_id_is_said() {
 }
 
 #[test]
-fn so_does_an_app_container_image_with_what_it_depends_on() {
+fn so_does_an_aci_with_what_it_depends_on() {
     let Some(rkt) = Rkt::needs(&[Need::Tool("strace")]) else {
         return;
     };
