@@ -52,6 +52,14 @@ pub const DEBIAN: Recipe = Recipe {
     script: "",
 };
 
+/// ping of iputils, which asks for a datagram socket of ICMP before a raw one.
+pub const PING: Recipe = Recipe {
+    name: "ping",
+    packages: Some(&["iputils-ping"]),
+    config: r#"{ "Cmd": ["bash"] }"#,
+    script: "",
+};
+
 /// nginx, in the foreground, with its stop signal as the usual image has it.
 pub const NGINX: Recipe = Recipe {
     name: "nginx",

@@ -1,7 +1,7 @@
 //! Images that people run, under the default policy, with the words that people use: they serve.
 //! nginx and redis are in [`super::sources`], from every source.
 
-use rkt_tests::images::{BUSYBOX, DEBIAN, POSTGRES, PYTHON, TOOLS};
+use rkt_tests::images::{BUSYBOX, DEBIAN, PING, POSTGRES, PYTHON, TOOLS};
 use rkt_tests::{Need, Rkt, command::tool, wait_for};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -152,7 +152,7 @@ fn apt_and_dpkg_install_a_package_in_a_debian_pod() {
 }
 
 /// Debian's busybox knows raw sockets only, which take NET_RAW over the pod's own network; what asks
-/// for datagrams, as iputils do, needs nothing (`python_serves_and_asks`).
+/// for datagrams needs nothing (`ping_of_iputils_needs_no_flag`).
 #[test]
 fn busybox_pings_the_pods_own_loopback_with_the_flags_that_are_told() {
     let Some(rkt) = Rkt::needs(TOOLS) else { return };
@@ -166,4 +166,38 @@ fn busybox_pings_the_pods_own_loopback_with_the_flags_that_are_told() {
     ping(&[]).ends_with(1).says("permission denied");
     let done = ping(&["--userns=pod", "--caps-retain=CAP_NET_RAW"]);
     assert!(done.clone().ok().contains("1 packets received"), "{done}");
+}
+
+/// As any user, over the loopback and to the gateway: the default policy opens datagram sockets of
+/// ICMP to every group of the app.
+#[test]
+fn ping_of_iputils_needs_no_flag() {
+    let Some(rkt) = Rkt::networked(TOOLS) else {
+        return;
+    };
+    let image = PING.oci();
+    let ping = |flags: &[&str], address: &str| {
+        let words = [&["--net=default"], flags, &[&image]].concat();
+        let end = ["--", "ping", "-n", "-c", "1", "-W", "5", address];
+        rkt.run(&[&words[..], &end].concat())
+    };
+    for address in ["127.0.0.1", "::1", "172.16.28.1"] {
+        let done = ping(&[], address);
+        assert!(done.clone().ok().contains(" 1 received"), "{done}");
+    }
+    let words = [
+        &image,
+        "--user=1000:1000",
+        "--",
+        "ping",
+        "-c",
+        "1",
+        "127.0.0.1",
+    ];
+    let done = rkt.run(&words);
+    assert!(done.clone().ok().contains(" 1 received"), "{done}");
+    // It is that setting that opens them.
+    let closed = ping(&["--sysctl=net.ipv4.ping_group_range=1 0"], "127.0.0.1");
+    assert_ne!(closed.status, 0, "{closed}");
+    assert!(closed.err.contains("not permitted"), "{closed}");
 }
