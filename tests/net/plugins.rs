@@ -422,6 +422,9 @@ fn a_pod_joins_a_network_of_plugins_and_leaves_it() {
     rkt.rkt(&["port", "add", &pod.uuid, "8082:80"])
         .is_one_clear_error()
         .says("at its start only");
+    rkt.rkt(&["port", "rm", &pod.uuid, "8080"])
+        .is_one_clear_error()
+        .says("from its start to its end");
     assert!(pod.dir().join("network-eth0").exists());
     pod.stop().ok();
     assert_eq!(leases(&rkt), 0);

@@ -263,6 +263,11 @@ fn ours(error: rkt_stage0::Error) -> Failure {
 fn remove(asked: &Remove) -> Result<u8, Failure> {
     let pod = running(&asked.globals, &asked.pod)?;
     let doing = || format!("close a port of pod `{}`", pod.uuid());
+    let plan = plan(&pod)?;
+    if !plan.leads_ports() && !plan.networks.is_empty() {
+        return Err(Failure::usage(doing())
+            .because("plugins and `pasta` lead a pod's ports, from its start to its end"));
+    }
     let open = open_ports(&pod)?;
     let mut ends = Vec::new();
     for port in &asked.ports {
