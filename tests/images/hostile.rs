@@ -4,12 +4,14 @@
 
 use rkt_tests::attack::record_held;
 use rkt_tests::command::run_for;
+use rkt_tests::eyes::all_pids;
 use rkt_tests::layout::Image;
 use rkt_tests::tar::{Entry, Kind, archive};
 use rkt_tests::{Done, Rkt};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Longest that any of these may take.
@@ -382,6 +384,46 @@ fn attributes_and_names_are_cleaned() {
     pod.stop().ok();
 }
 
+/// What the reader of layers may have of memory at any time.
+const MEMORY: u64 = 64 << 20;
+
+/// The largest resident memory of the readers of a store, while `body` runs, in bytes.
+fn memory<T>(rkt: &Rkt, body: impl FnOnce() -> T) -> (T, u64) {
+    let data = rkt.data();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let looks = scope.spawn(|| {
+            let mut most = 0;
+            while !done.load(Ordering::Relaxed) {
+                for pid in all_pids() {
+                    let of =
+                        |name: &str| fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
+                    // By its word, then by its files: other tests have readers too.
+                    if !of("cmdline").ends_with(b"\0__layer\0") {
+                        continue;
+                    }
+                    let files = fs::read_dir(format!("/proc/{pid}/fd"))
+                        .into_iter()
+                        .flatten();
+                    let links = files.flatten().filter_map(|f| fs::read_link(f.path()).ok());
+                    if !links.into_iter().any(|to| to.starts_with(&data)) {
+                        continue;
+                    }
+                    let status = String::from_utf8_lossy(&of("status")).into_owned();
+                    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
+                    let kib = line.and_then(|l| l.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+                    most = most.max(kib.unwrap_or(0) << 10);
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            most
+        });
+        let result = body();
+        done.store(true, Ordering::Relaxed);
+        (result, looks.join().unwrap())
+    })
+}
+
 /// Bombs of every kind, through the whole command.
 #[test]
 fn bombs_are_refused_in_time_and_leave_nothing() {
@@ -397,7 +439,24 @@ fn bombs_are_refused_in_time_and_leave_nothing() {
     let pax: Vec<Entry> = (0..600)
         .map(|n| Entry::file(format!("{n}"), "").pax("comment", vec![b'c'; 1 << 19]))
         .collect();
+    // Forty links of sixteen hundred steps each, and files behind all of them.
+    let turns = "a/../".repeat(800);
+    let mut entangled = vec![Entry::dir("a")];
+    for n in 0..40 {
+        let next = match n {
+            39 => "a".to_owned(),
+            n => format!("l{}", n + 1),
+        };
+        entangled.push(Entry::link(format!("l{n}"), format!("{turns}{next}")));
+    }
+    entangled.extend((0..40_000).map(|n| Entry::file(format!("l0/{n}"), "")));
     for (what, entries, option, words) in [
+        (
+            "entangled links",
+            entangled,
+            "--layer-limits=",
+            "the paths of the layer take too many steps",
+        ),
         (
             "ratio",
             zeros,
@@ -417,7 +476,10 @@ fn bombs_are_refused_in_time_and_leave_nothing() {
             "extended headers of the layer are too large",
         ),
     ] {
-        let (_, done) = fetch(&rkt, vec![archive(&entries)], &[option]);
+        let tar = archive(&entries);
+        drop(entries);
+        let ((_, done), most) = memory(&rkt, || fetch(&rkt, vec![tar], &[option]));
+        assert!((1..=MEMORY).contains(&most), "{what}: {most} bytes");
         assert_eq!(done.status, 254, "{what}\n{done}");
         done.is_one_clear_error().says(words);
         assert!(weight(&rkt.data()) <= before + (1 << 20), "{what}");

@@ -5,7 +5,7 @@
 
 mod aci;
 
-use super::below::{Below, Found, target_parts};
+use super::below::{Below, Found, Way};
 use super::entry::{Entry, Segment, What, components, show};
 use super::form::Form;
 use super::tree::{COPY, Ino, Inode, Map, Node, ROOT, Tree};
@@ -15,8 +15,10 @@ use rkt_spec::Digest;
 
 /// Most symlinks on the way of one path.
 const MAX_LINKS: usize = 40;
-/// Most steps of all paths together; symlinks make many of a few bytes.
+/// Most steps of all paths together.
 const MAX_STEPS: u64 = 40_000_000;
+/// Most of them along the targets of symlinks, which make many of a few bytes.
+const MAX_TURNS: u64 = 10_000_000;
 /// Most chunks of one file with holes.
 const MAX_CHUNKS: u64 = 64 << 10;
 /// Most bytes of one file that are copied because its parts lie on no block.
@@ -57,6 +59,8 @@ pub(crate) struct Apply<'a> {
     /// Where the manifest of an App Container Image lies in the tar: position and bytes.
     manifest: Option<(u64, u64)>,
     steps: u64,
+    /// Those of them along the targets of symlinks.
+    turns: u64,
 }
 
 fn corrupt(why: impl Into<String>) -> Error {
@@ -75,6 +79,7 @@ impl<'a> Apply<'a> {
             form,
             manifest: None,
             steps: 0,
+            turns: 0,
         }
     }
 
@@ -279,24 +284,30 @@ impl<'a> Apply<'a> {
     /// The directory behind these names, made where it is missing, through symlinks of this and
     /// of lower layers, never above the root.
     fn walk(&mut self, parts: &[&[u8]]) -> Result<Option<Ino>> {
-        let mut todo: Vec<Vec<u8>> = Vec::new();
+        let mut todo = Way::default();
         let mut parts = parts.iter();
         let (mut dir, mut links) = (ROOT, 0);
         loop {
-            let popped = todo.pop();
-            let name: &[u8] = match (&popped, &mut parts) {
-                (Some(name), _) => name,
-                (None, parts) => match parts.next() {
+            let name = match todo.next_part() {
+                Some(name) => {
+                    // Those that lead nowhere count: a target may be four thousand slashes.
+                    self.turns += 1;
+                    name
+                }
+                None => match parts.next() {
                     Some(name) => name,
                     None => return Ok(Some(dir)),
                 },
             };
             self.steps += 1;
-            if self.steps > MAX_STEPS {
+            if self.steps > MAX_STEPS || self.turns > MAX_TURNS {
                 return Err(Error::new(
                     Kind::TooLarge,
                     "the paths of the layer take too many steps",
                 ));
+            }
+            if name.is_empty() || name == b"." {
+                continue;
             }
             if name == b".." {
                 if let Node::Directory { parent, .. } = self.tree.inode(dir)?.node {
@@ -331,7 +342,7 @@ impl<'a> Apply<'a> {
             if target.starts_with(b"/") {
                 dir = ROOT;
             }
-            todo.extend(target_parts(&target));
+            todo.push(target);
         }
     }
 

@@ -188,6 +188,33 @@ impl Below {
     }
 }
 
+/// What is left of the targets of symlinks on the way of a path, the innermost last. Asking for the
+/// next part costs no memory.
+#[derive(Default)]
+pub(crate) struct Way(Vec<(Vec<u8>, usize)>);
+
+impl Way {
+    pub(crate) fn push(&mut self, target: Vec<u8>) {
+        self.0.push((target, 0));
+    }
+
+    /// The next part as it stands: `..`, `.` and nothing are parts too.
+    pub(crate) fn next_part(&mut self) -> Option<&[u8]> {
+        let part = loop {
+            let (target, at) = self.0.last_mut()?;
+            let Some(rest) = target.get(*at..) else {
+                self.0.pop();
+                continue;
+            };
+            let length = rest.iter().position(|b| *b == b'/').unwrap_or(rest.len());
+            let part = *at..*at + length;
+            *at += length + 1;
+            break part;
+        };
+        self.0.last()?.0.get(part)
+    }
+}
+
 /// The components of a symlink's target, last one first, `..` left in.
 pub(crate) fn target_parts(target: &[u8]) -> impl Iterator<Item = Vec<u8>> {
     target

@@ -5,6 +5,7 @@ use super::number::{base64, decimal, seconds};
 use super::xattr;
 use crate::erofs::put_xattr;
 use crate::error::{Error, Kind, Result};
+use std::collections::BTreeSet;
 
 /// Most segments of a file with holes.
 pub(crate) const MAX_SEGMENTS: usize = 64 << 10;
@@ -24,6 +25,8 @@ pub(crate) struct Pax {
     pub(crate) gid: Option<u64>,
     pub(crate) mtime: Option<(i64, u32)>,
     pub(crate) xattrs: Vec<u8>,
+    /// Prefix and name of each of these.
+    names: BTreeSet<Vec<u8>>,
     pub(crate) sparse: Sparse,
 }
 
@@ -156,17 +159,13 @@ impl Pax {
             return Ok(());
         };
         let (prefix, short, value) = (kept.prefix, kept.short, kept.value.as_ref());
-        let (mut known, mut count) = (false, 0);
-        for (p, n, _) in crate::erofs::xattrs(&self.xattrs) {
-            count += 1;
-            known |= (p, n) == (prefix, short);
-        }
-        if known {
+        let known = [&[prefix], short].concat();
+        if self.names.contains(&known) {
             // Both vocabularies may speak of one attribute; the first is taken.
             return Ok(());
         }
         if value.len() > MAX_VALUE
-            || count >= MAX_XATTR_COUNT
+            || self.names.len() >= MAX_XATTR_COUNT
             || self.xattrs.len() + value.len() + short.len() > MAX_XATTRS
             || put_xattr(&mut self.xattrs, prefix, short, value).is_none()
         {
@@ -178,6 +177,7 @@ impl Pax {
                 ),
             ));
         }
+        self.names.insert(known);
         Ok(())
     }
 }
