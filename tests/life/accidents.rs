@@ -188,14 +188,12 @@ fn with_networks() -> Option<(Rkt, String)> {
 fn no_network_is_left(rkt: &Rkt, networks: &[&str]) {
     rkt.gc().ok();
     assert_eq!(rkt.net().run("nft list ruleset").ok(), "");
-    let links = rkt.net().run("ip -json link show").json();
-    let names: Vec<&str> = links
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter_map(|link| link["ifname"].as_str())
-        .collect();
-    assert_eq!(names, ["lo"]);
+    // The kernel takes a namespace apart by and by, and its devices with it.
+    rkt_tests::wait_for("the devices to go", 20, || {
+        let links = rkt.net().run("ip -json link show").json();
+        let names = links.as_array().unwrap().iter();
+        names.filter_map(|link| link["ifname"].as_str()).eq(["lo"])
+    });
     for network in networks {
         let leases = rkt.run_dir().join("net").join(network).join("leases");
         let left: Vec<_> = std::fs::read_dir(&leases).unwrap().flatten().collect();

@@ -213,16 +213,25 @@ impl Gate {
         self.open.iter().map(|o| o.plan.clone()).collect()
     }
 
-    /// Puts everything back, whatever is left of it.
+    /// Puts everything back, whatever is left of it: what is there stays there meanwhile.
     ///
     /// # Errors
-    /// As [`Gate::open`].
+    /// As [`Gate::open`]; what was there is there still.
     pub fn restore(&self, is_dead: &dyn Fn(&Uuid) -> bool) -> Result<(), Error> {
+        let doing = || "let the pod through the host's firewall".to_owned();
         let published: Vec<Published> = self.open.iter().map(|o| o.published).collect();
-        self.firewall.sweep(&|pod| *pod == self.pod)?;
+        let (guests, own): (Vec<Link>, Vec<Link>) =
+            self.links.iter().cloned().partition(|link| link.guest);
         self.firewall
-            .add(&self.pod, &self.links, &published, is_dead)
-            .doing(|| "let the pod through the host's firewall".into())?;
+            .renew(&self.pod, &own, &published, is_dead)
+            .doing(doing)?;
+        for guest in guests {
+            match self.firewall.renew(&self.pod, &[guest], &[], is_dead) {
+                // As in [`Gate::admit`].
+                Err(error) if error.kind() != Kind::Taken => return Err(error).doing(doing),
+                Err(_) | Ok(()) => {}
+            }
+        }
         self.lead_loopback()
     }
 

@@ -253,7 +253,7 @@ impl Wires {
     /// do for a pod without a device there.
     ///
     /// # Errors
-    /// As [`Wires::make`]; the pod is then as unguarded as before.
+    /// As [`Wires::make`]; what was there is there still.
     pub fn guard(&mut self) -> Result<(), Error> {
         let run_dir = &self.run_dir;
         match &self.gate {

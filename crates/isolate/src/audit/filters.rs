@@ -49,13 +49,17 @@ pub(super) enum Look {
 
 /// Compares the filters of one thread of the process with the programs of which it must have one. With
 /// `any_call` it does not matter what it waits in.
-pub(super) fn look(facts: &Facts, programs: &[&[u8]], any_call: bool) -> Look {
+///
+/// A call that is gone on with by `restart_syscall` counts only for a thread that has no more than the
+/// `planned` number of filters: one that the app has put on itself may kill it for that call.
+pub(super) fn look(facts: &Facts, programs: &[&[u8]], planned: u32, any_call: bool) -> Look {
     let Some((proc, same)) = super::read::held(facts) else {
         return Look::Fine;
     };
-    let restarts = programs.iter().all(|p| trace::allows(p, "restart_syscall"));
+    let allowed = programs.iter().all(|p| trace::allows(p, "restart_syscall"));
     let waits = |task: &&Task| {
         any_call || {
+            let restarts = allowed && task.filters == Some(planned);
             let line = super::read::text(&proc, &format!("task/{}/syscall", task.id));
             line.is_ok_and(|line| is_harmless(&line, restarts))
         }
@@ -72,7 +76,9 @@ pub(super) fn look(facts: &Facts, programs: &[&[u8]], any_call: bool) -> Look {
         Ok(Seen::Gone) => Look::Fine,
         Ok(Seen::Busy) => Look::Unseen("its thread did not stop in time".to_owned()),
         Ok(Seen::Programs(found)) => judge(&found, programs),
-        Err(Errno::PERM) => Look::Unseen("something else traces it".to_owned()),
+        Err(Errno::PERM) => Look::Unseen(
+            "something else traces it, or the host's policy (Yama) allows no tracing".to_owned(),
+        ),
         Err(Errno::ACCESS) => Look::Unseen(
             "the kernel shows filters only to a process with CAP_SYS_ADMIN that has none itself"
                 .to_owned(),

@@ -69,11 +69,17 @@ impl Audit {
     }
 
     /// Of a process without any filter the other fields tell already.
-    fn filter(&mut self, facts: &Facts, programs: &[&[u8]], any_call: bool) -> Option<Finding> {
+    fn filter(
+        &mut self,
+        facts: &Facts,
+        programs: &[&[u8]],
+        inherited: u32,
+        any_call: bool,
+    ) -> Option<Finding> {
         if facts.first()?.seccomp != MODE_FILTER {
             return None;
         }
-        match filters::look(facts, programs, any_call) {
+        match filters::look(facts, programs, inherited.saturating_add(1), any_call) {
             Look::Fine => None,
             Look::Drift(finding) => Some(finding),
             Look::Unseen(why) => {
@@ -203,7 +209,8 @@ impl<'a> Seen<'a> {
         init.extend(self.looser(None, &self.pod.plan.limits)?);
         let own = seccomp::init_program();
         // It goes on waiting by itself, whatever its wait returns.
-        init.extend(audit.filter(&self.init, &[&own], true));
+        let inherited = self.wanted.inherited_filters;
+        init.extend(audit.filter(&self.init, &[&own], inherited, true));
         audit.processes.push(process(&self.init, None, true, init));
         for (facts, app) in &found {
             let findings = self.settled(self.judge(facts, *app, &firsts), || {
@@ -232,7 +239,7 @@ impl<'a> Seen<'a> {
                     .filter(|p| !p.is_empty())
                     .collect();
                 if !walls.seccomp.0.is_empty() {
-                    findings.extend(audit.filter(facts, &programs, false));
+                    findings.extend(audit.filter(facts, &programs, inherited, false));
                 }
                 let leaf = app_dir_name(&app.name);
                 findings.extend(self.looser(Some(&leaf), &app.limits)?);

@@ -96,13 +96,21 @@ impl Link {
     }
 
     /// What a network of others became: only its addresses are known, and that they are not those of
-    /// another network. `None` without addresses.
+    /// another network. `None` without addresses in a subnet.
     pub fn guest(wired: &Wired) -> Option<Self> {
-        (!wired.addresses.is_empty()).then(|| Self {
+        // By a whole address it cannot be known who is of the same network.
+        let whole = |p: &&Prefix| p.length == if p.address.is_ipv4() { 32 } else { 128 };
+        let addresses: Vec<Prefix> = wired
+            .addresses
+            .iter()
+            .filter(|p| !whole(p))
+            .copied()
+            .collect();
+        (!addresses.is_empty()).then(|| Self {
             device: wired.host_device.clone(),
             bridge: None,
             mac: Mac([0; 6]),
-            addresses: wired.addresses.clone(),
+            addresses,
             gates: vec![],
             masquerade: false,
             isolated: false,
@@ -253,6 +261,41 @@ impl Firewall {
             last = error;
         }
         Err(last)
+    }
+
+    /// Adds a pod of which a part may be there, all of it or nothing.
+    ///
+    /// # Errors
+    /// As [`Firewall::add`]; what was there is there still.
+    pub fn renew(
+        &self,
+        pod: &Uuid,
+        links: &[Link],
+        ports: &[Published],
+        is_dead: &dyn Fn(&Uuid) -> bool,
+    ) -> Result<(), Error> {
+        match self.add(pod, links, ports, is_dead) {
+            Err(error) if error.kind() == Kind::Taken => {}
+            done => return done,
+        }
+        let owner = pod.to_string();
+        let elements = elements::of_pod(links, ports);
+        let mut transaction = Transaction::begin(None);
+        for (there, whose) in self.all_owned()? {
+            let same =
+                |e: &Element| (e.family, e.set, &e.key) == (there.family, there.set, &there.key);
+            if whose == *pod && elements.iter().any(same) {
+                transaction.delete_element(&there);
+            }
+        }
+        for element in &elements {
+            transaction.element(element, &owner);
+        }
+        let taken = |error: Error| match error.errno() {
+            Some(Errno::EXIST) => Error::new(Kind::Taken, "another pod has a part of it"),
+            _ => told(&error),
+        };
+        transaction.commit(&self.socket).map_err(taken)
     }
 
     /// Takes back what [`Firewall::add`] added with the same words, ends what goes on by the UDP

@@ -126,10 +126,11 @@ fn users(globals: &Globals) -> Result<BTreeMap<String, Vec<Uuid>>, Failure> {
         if !lives.contains(&pod.state()) {
             continue;
         }
-        let names = match PodStatus::read(pod.as_fd())? {
-            Some(status) => status.networks,
-            // Its supervisor has not said anything yet: what it was asked for counts.
-            None => look::manifest(&pod)?.map_or_else(Vec::new, |manifest| {
+        let names = match PodStatus::read(pod.as_fd()) {
+            Ok(Some(status)) => status.networks,
+            // Its supervisor has not said anything yet, or is of another version: what it was asked for
+            // counts.
+            Ok(None) | Err(_) => look::manifest(&pod)?.map_or_else(Vec::new, |manifest| {
                 let words = manifest.net.split(',');
                 let name = |word: &str| word.split(':').next().unwrap_or_default().to_owned();
                 words.map(name).collect()

@@ -216,7 +216,8 @@ fn add(asked: &Add) -> Result<u8, Failure> {
     for (at, (port, socket)) in wanted.iter().zip(&held).enumerate() {
         if let Err(failure) = publish(&pod, port, socket.as_ref()) {
             for port in wanted.get(..at).unwrap_or_default().iter().rev() {
-                withdraw(&pod, &HostPort::of(port))?;
+                // The first failure is the one to tell.
+                let _ = withdraw(&pod, &HostPort::of(port));
             }
             return Err(failure);
         }

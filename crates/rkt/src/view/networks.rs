@@ -165,7 +165,6 @@ pub(crate) fn listed(row: &Listed<'_>) -> Value {
         "isolated": plan.isolated,
         "names": plan.names,
         "restricted": plan.restricted,
-        "names": plan.names,
         "pools": plan.pools.iter().map(pool).collect::<Vec<_>>(),
         "routes": plan.routes.iter().map(route).collect::<Vec<_>>(),
         "nameservers": network.dns.nameservers.iter().map(server).collect::<Vec<_>>(),

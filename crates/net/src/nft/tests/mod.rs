@@ -118,6 +118,69 @@ fn what_the_dead_left_gives_way_and_what_the_living_have_does_not() {
 }
 
 #[test]
+fn a_pod_of_which_a_part_is_gone_is_made_whole() {
+    alone(|| {
+        let firewall = Firewall::open().unwrap();
+        let ports = [port("0.0.0.0", 8080, "172.16.28.5")];
+        let links = [link(5)];
+        firewall.add(&pod(1), &links, &ports, &nobody).unwrap();
+        firewall.add(&pod(2), &[link(6)], &[], &nobody).unwrap();
+        let elements = || {
+            let text = nft(&["list", "ruleset"]);
+            text.matches(&pod(1).to_string()).count()
+        };
+        let whole = elements();
+        let gone = [
+            "delete",
+            "element",
+            "inet",
+            "rkt",
+            "pods4",
+            "{ 172.16.28.5 }",
+        ];
+        nft(&gone);
+        assert_eq!(elements(), whole - 1);
+        firewall.renew(&pod(1), &links, &ports, &nobody).unwrap();
+        assert_eq!(elements(), whole);
+        // What another has by now is the other's, and nothing has changed.
+        nft(&gone);
+        let thief = Link {
+            guest: true,
+            masquerade: false,
+            addresses: link(5).addresses[..1].to_vec(),
+            ..link(5)
+        };
+        nft(&[
+            "delete",
+            "element",
+            "inet",
+            "rkt",
+            "from4",
+            "{ 172.16.28.5 }",
+        ]);
+        nft(&[
+            "delete",
+            "element",
+            "inet",
+            "rkt",
+            "home4",
+            "{ 172.16.28.5 . 172.16.28.0/24 }",
+        ]);
+        firewall.add(&pod(3), &[thief], &[], &nobody).unwrap();
+        let left = elements();
+        let error = firewall
+            .renew(&pod(1), &links, &ports, &nobody)
+            .unwrap_err();
+        assert_eq!(error.kind(), Kind::Taken);
+        assert_eq!(elements(), left);
+        for n in [1, 2, 3] {
+            firewall.sweep(&|owner| *owner == pod(n)).unwrap();
+        }
+        assert_eq!(nft(&["list", "ruleset"]), "");
+    });
+}
+
+#[test]
 fn a_flushed_ruleset_is_no_reason_to_fail() {
     alone(|| {
         let firewall = Firewall::open().unwrap();

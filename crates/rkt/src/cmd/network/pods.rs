@@ -4,7 +4,7 @@ use crate::args::Globals;
 use crate::cmd::{ask, leave, look};
 use crate::failure::Failure;
 use rkt_net::cni::{self, Command, List};
-use rkt_net::nft::Firewall;
+use rkt_net::nft::{Firewall, Link as Guarded};
 use rkt_pod::control::Request;
 use rkt_pod::{Pod, PodStatus, State, attachment};
 use rkt_spec::Uuid;
@@ -70,30 +70,39 @@ pub(super) fn guarded(
     repair: bool,
 ) -> Result<Vec<Checked>, Failure> {
     let mut all = Vec::new();
-    let mut owners = None;
+    let mut owners = Vec::new();
     let pods = look::open(globals)?;
     for (uuid, shelf) in pods.uuids()? {
         let Some(pod) = pods.get_from(uuid, shelf)? else {
             continue;
         };
-        let ready = PodStatus::read(pod.as_fd())?.is_some_and(|s| s.ready);
-        if pod.state() != State::Running || !ready {
+        if pod.state() != State::Running {
             continue;
         }
-        let Some(plan) = pod.plan()?.and_then(|bytes| Plan::decode(&bytes).ok()) else {
+        // One that another version of rkt runs says nothing that is understood here.
+        let status = PodStatus::read(pod.as_fd()).ok().flatten();
+        let plan = pod.plan()?.and_then(|bytes| Plan::decode(&bytes).ok());
+        let (Some(status), Some(plan)) = (status.filter(|s| s.ready), plan) else {
             continue;
         };
-        let own = |n: &&NetworkPlan| matches!(n.driver, Driver::Bridge | Driver::Ptp);
-        let mut own = plan.networks.iter().filter(own);
-        let Some(network) = own.find(|n| wanted(n.name.as_str())) else {
+        let is_there = |n: &&NetworkPlan| match n.driver {
+            Driver::Bridge | Driver::Ptp => true,
+            Driver::Cni => status
+                .wired
+                .iter()
+                .any(|w| w.name == n.name && Guarded::guest(w).is_some()),
+            Driver::Macvlan | Driver::Pasta => false,
+        };
+        let mut there = plan.networks.iter().filter(is_there);
+        let Some(network) = there.find(|n| wanted(n.name.as_str())) else {
             continue;
         };
-        if owners.is_none() {
-            owners = Some(Firewall::open().and_then(|firewall| firewall.owners())?);
+        // Pods come and go meanwhile: who is not there is looked for once more.
+        if !owners.contains(&uuid) {
+            owners = Firewall::open().and_then(|firewall| firewall.owners())?;
         }
-        let there = owners.iter().flatten().any(|owner| *owner == uuid);
         // Who asks while the pod ends finds nothing of it.
-        if there || !pod.is_locked()? {
+        if owners.contains(&uuid) || !pod.is_locked()? {
             continue;
         }
         all.push(Checked {
