@@ -31,11 +31,14 @@ pub fn find(protocol: Protocol, address: IpAddr, port: u16) -> Option<Holder> {
     let tables: &[&str] = match protocol {
         Protocol::Tcp => &["tcp", "tcp6"],
         Protocol::Udp => &["udp", "udp6"],
-        Protocol::Sctp => return None,
+        Protocol::Sctp => &["sctp/eps"],
     };
     let inode = tables.iter().find_map(|name| {
         let text = fs::read_to_string(format!("/proc/self/net/{name}")).ok()?;
-        in_table(&text, protocol, address, port)
+        match protocol {
+            Protocol::Sctp => in_endpoints(&text, address, port),
+            _ => in_table(&text, protocol, address, port),
+        }
     })?;
     Some(Holder {
         process: process_with(inode),
@@ -57,6 +60,18 @@ fn in_table(text: &str, protocol: Protocol, address: IpAddr, port: u16) -> Optio
             return None;
         }
         inode.parse().ok()
+    })
+}
+
+/// The same of SCTP's endpoints: port, owner, inode, and all addresses of the socket as people write
+/// them.
+fn in_endpoints(text: &str, address: IpAddr, port: u16) -> Option<u64> {
+    text.lines().skip(1).find_map(|line| {
+        let mut words = line.split_whitespace().skip(5);
+        let same = words.next()?.parse() == Ok(port);
+        let inode = words.nth(1)?.parse().ok()?;
+        let mut all = words.filter_map(|w| w.parse::<IpAddr>().ok());
+        (same && all.any(|theirs| collide(theirs, address))).then_some(inode)
     })
 }
 
@@ -142,6 +157,21 @@ mod tests {
         assert_eq!(six("::1", 54), Some(5712));
         assert_eq!(six("::2", 54), None);
         assert_eq!(six("127.0.0.1", 54), None);
+    }
+
+    #[test]
+    fn an_endpoint_of_sctp_has_several_addresses() {
+        const EPS: &str = "\
+ ENDPT     SOCK   STY SST HBKT LPORT   UID INODE LADDRS
+00000000 00000000 2   10  29   9003      0 6711 10.0.0.1 fd00:0000:0000:0000:0000:0000:0000:0001 
+00000000 00000000 2   10  30   9004      0 6712 0.0.0.0 
+";
+        let find = |a: &str, port| in_endpoints(EPS, a.parse().unwrap(), port);
+        assert_eq!(find("10.0.0.1", 9003), Some(6711));
+        assert_eq!(find("fd00::1", 9003), Some(6711));
+        assert_eq!(find("10.0.0.2", 9003), None);
+        assert_eq!(find("127.0.0.1", 9004), Some(6712));
+        assert_eq!(find("10.0.0.1", 9005), None);
     }
 
     #[test]

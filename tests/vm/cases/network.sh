@@ -55,6 +55,13 @@ for n in 1 2 3 4 5; do
     sleep 1
 done
 [ "$(came)" != 0 ] || { echo "no association came by port 9003"; exit 1; }
+# Who has a port of SCTP is said too.
+ncat -n --sctp -l 10.9.0.1 9010 > /dev/null &
+holder=$!
+sleep 1
+said=$(rkt port add net 10.9.0.1:9010:9000/sctp 2>&1) && { echo "the port of process $holder was taken"; exit 1; }
+kill "$holder"
+echo "$said" | grep -q "in use by process $holder (\`ncat\`)" || { echo "$said"; exit 1; }
 # The control: a port that nobody published leads nowhere.
 echo no | timeout 5 ncat -n --send-only 127.0.0.1 9006 && exit 1
 
