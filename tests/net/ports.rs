@@ -24,16 +24,22 @@ fn start<'a>(rkt: &'a Rkt, ports: &[&str]) -> Pod<'a> {
     pod
 }
 
-#[test]
-fn ports_of_both_families_are_reached_from_every_side() {
-    let Some(rkt) = Rkt::networked(NFT) else {
-        return;
-    };
+/// rkt, and a network outside of its host.
+fn with_outside() -> Option<(Rkt, Netns)> {
+    let rkt = Rkt::networked(NFT)?;
     let outside = Netns::new();
     let (here, there) = (("up0", "10.9.0.1/24"), ("up0", "10.9.0.2/24"));
     rkt.net().link(here, &outside, there);
     rkt.net().ip("addr add fd09::1/64 dev up0 nodad");
     outside.ip("addr add fd09::2/64 dev up0 nodad");
+    Some((rkt, outside))
+}
+
+#[test]
+fn ports_of_both_families_are_reached_from_every_side() {
+    let Some((rkt, outside)) = with_outside() else {
+        return;
+    };
     let pod = start(
         &rkt,
         &[
@@ -306,14 +312,9 @@ fn addresses_are_not_reused_with_what_another_pod_left() {
 /// Each port of a range leads to its own, on the loopback and on an address that others reach.
 #[test]
 fn a_range_leads_each_port_to_its_own() {
-    let Some(rkt) = Rkt::networked(NFT) else {
+    let Some((rkt, outside)) = with_outside() else {
         return;
     };
-    let outside = Netns::new();
-    let (here, there) = (("up0", "10.9.0.1/24"), ("up0", "10.9.0.2/24"));
-    rkt.net().link(here, &outside, there);
-    rkt.net().ip("addr add fd09::1/64 dev up0 nodad");
-    outside.ip("addr add fd09::2/64 dev up0 nodad");
     let words = [
         "--net=default",
         "--port=8000-8002:80-82",

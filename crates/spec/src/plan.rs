@@ -457,6 +457,11 @@ impl Plan {
         self.networks.iter().any(own)
     }
 
+    /// Whether plugins or `pasta` lead the pod's ports: from its start to its end.
+    pub fn others_lead_ports(&self) -> bool {
+        !self.networks.is_empty() && !self.leads_ports()
+    }
+
     /// The record with magic, version and length.
     pub fn encode(&self) -> Vec<u8> {
         let body = self.to_bytes();

@@ -195,9 +195,7 @@ pub fn added(
         .hint("leave `via=socket` out: the kernel leads the port into the pod"));
     }
     let exposed = exposed(requests, plan.net, &manifest.apps)?;
-    if let (false, Some(request)) = (plan.leads_ports(), requests.first())
-        && !plan.networks.is_empty()
-    {
+    if let (true, Some(request)) = (plan.others_lead_ports(), requests.first()) {
         return Err(Error::usage(
             "plugins and `pasta` lead a pod's ports, and are told of them at its start only",
         )

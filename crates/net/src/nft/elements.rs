@@ -16,7 +16,8 @@ fn device(name: &str) -> Vec<u8> {
     bytes
 }
 
-fn bytes(address: IpAddr) -> Vec<u8> {
+/// An address as packets have it.
+pub(super) fn bytes(address: IpAddr) -> Vec<u8> {
     match address {
         IpAddr::V4(a) => a.octets().to_vec(),
         IpAddr::V6(a) => a.octets().to_vec(),
@@ -94,10 +95,8 @@ impl List {
             let ip = family(address);
             let own = bytes(address);
             self.what = doing(&address);
-            if !link.guest {
-                self.source(guard, link, address);
-            }
-            if link.metadata && !link.guest {
+            self.source(guard, link, address);
+            if link.metadata {
                 self.put(guard, of(ip, set::METADATA), own.clone());
             }
             let inet = Family::Inet;
@@ -139,7 +138,7 @@ impl List {
             };
             self.put(inet, of(ip, set::HAIRPIN), from).end = Some(to);
         }
-        if !link.guest && link.addresses.iter().any(|p| p.address.is_ipv6()) {
+        if link.addresses.iter().any(|p| p.address.is_ipv6()) {
             let local = link_local(link.mac);
             self.what = doing(&local);
             self.source(guard, link, local);
@@ -150,6 +149,10 @@ impl List {
     }
 
     fn source(&mut self, guard: Family, link: &Link, address: IpAddr) {
+        // Whoever made a guest's device guards it.
+        if link.guest {
+            return;
+        }
         let mut hardware = link.mac.0.to_vec();
         hardware.resize(8, 0);
         let key = [device(&link.device), hardware, bytes(address)].concat();

@@ -3,6 +3,7 @@
 //! The packets of networks that others make (plugins, `pasta`) and of a macvlan do not meet the rules
 //! of the host. A route would not do: a socket that is bound to a device goes around it.
 
+use super::elements::bytes;
 use super::expression::Expression as E;
 use super::table::{BOTH, FILTER, destination, drop_counted, is_ip};
 use super::transaction::{Chain, Family, Hook, Transaction};
@@ -43,11 +44,7 @@ pub fn close() -> Result<(), Error> {
     let base = Some(("filter", Hook::Output, FILTER));
     transaction.chain(Family::Inet, Chain { name: OUTPUT, base });
     for (ip, address) in BOTH.into_iter().zip(super::table::metadata()) {
-        let bytes = match address {
-            IpAddr::V4(a) => a.octets().to_vec(),
-            IpAddr::V6(a) => a.octets().to_vec(),
-        };
-        let to_it = [destination(ip, 0), E::Is(0, bytes)];
+        let to_it = [destination(ip, 0), E::Is(0, bytes(address))];
         let rule = [is_ip(Family::Inet, ip), to_it.to_vec(), drop_counted()].concat();
         let words = Some("metadata of the host");
         transaction.rule(Family::Inet, OUTPUT, &rule, words);

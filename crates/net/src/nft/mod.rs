@@ -115,7 +115,7 @@ impl Link {
             masquerade: false,
             isolated: false,
             restricted: false,
-            metadata: true,
+            metadata: false,
             guest: true,
         })
     }
@@ -282,9 +282,7 @@ impl Firewall {
         let elements = elements::of_pod(links, ports);
         let mut transaction = Transaction::begin(None);
         for (there, whose) in self.all_owned()? {
-            let same =
-                |e: &Element| (e.family, e.set, &e.key) == (there.family, there.set, &there.key);
-            if whose == *pod && elements.iter().any(same) {
+            if whose == *pod && elements.iter().any(|e| e.is_at(&there)) {
                 transaction.delete_element(&there);
             }
         }
@@ -470,9 +468,7 @@ impl Firewall {
     ) -> Result<bool, Error> {
         let mut dead = vec![];
         for (there, owner) in self.all_owned()? {
-            let same =
-                |e: &&Element| (e.family, e.set, &e.key) == (there.family, there.set, &there.key);
-            let Some(wanted) = elements.iter().find(same) else {
+            let Some(wanted) = elements.iter().find(|e| e.is_at(&there)) else {
                 continue;
             };
             if !is_dead(&owner) {

@@ -7,6 +7,7 @@
 //! rule names the pod's subnet or its device is taken as knowing about it.
 
 use super::Link;
+use super::elements::bytes;
 use super::transaction::{Family, TABLE, kind, list};
 use crate::error::{Doing, Error};
 use crate::netlink::{Attributes, Socket};
@@ -15,7 +16,6 @@ use rkt_sys::netlink::Family as Protocols;
 use rkt_sys::xtables;
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::IpAddr;
 
 /// A chain that drops what pods of a subnet send or get.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,13 +83,6 @@ pub fn find(links: &[Link]) -> Result<Vec<Obstacle>, Error> {
         }
     }
     Ok(found.into_iter().collect())
-}
-
-fn bytes(address: IpAddr) -> Vec<u8> {
-    match address {
-        IpAddr::V4(a) => a.octets().to_vec(),
-        IpAddr::V6(a) => a.octets().to_vec(),
-    }
 }
 
 /// The same subnet without the pod's own bits.

@@ -117,6 +117,13 @@ pub(super) struct Element {
     pub(super) what: String,
 }
 
+impl Element {
+    /// Whether both cannot be there: one key of one set.
+    pub(super) fn is_at(&self, other: &Self) -> bool {
+        (self.family, self.set, &self.key) == (other.family, other.set, &other.key)
+    }
+}
+
 /// What an element of a map leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Target {

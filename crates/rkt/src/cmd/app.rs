@@ -105,19 +105,8 @@ pub(super) fn run(words: Vec<OsString>) -> Result<u8, Failure> {
 
 /// Waits for as long as the app takes to end and to start: its supervisor keeps the deadlines.
 fn answer(connection: &Connection, doing: impl Fn() -> String) -> Result<u32, Failure> {
-    ask::readable(connection.as_fd(), None)?;
-    match connection.recv_reply()? {
-        Some((Reply::Entered { pid }, _)) => Ok(pid),
-        Some((
-            Reply::Failed {
-                exit,
-                doing,
-                because,
-                hint,
-            },
-            _,
-        )) => Err(ask::failed(exit, doing, because, &hint)),
-        Some(_) => Err(Failure::usage(doing()).because("its supervisor says something else")),
-        None => Err(Failure::usage(doing()).because("the pod has ended")),
-    }
+    ask::answer(connection, doing, |reply| match reply {
+        Reply::Entered { pid } => Some(*pid),
+        _ => None,
+    })
 }

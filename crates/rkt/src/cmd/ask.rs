@@ -24,23 +24,35 @@ pub(super) fn connect(pod: &Pod) -> rkt_pod::Result<Connection> {
     }
 }
 
-/// Waits for the answer to a request that has no other than whether it is done.
-pub(super) fn done(connection: &Connection, doing: impl Fn() -> String) -> Result<(), Failure> {
+/// Waits for the answer to a request, as long as it takes; `wanted` picks what it is out of the reply.
+pub(super) fn answer<T>(
+    connection: &Connection,
+    doing: impl Fn() -> String,
+    wanted: impl Fn(&Reply) -> Option<T>,
+) -> Result<T, Failure> {
     readable(connection.as_fd(), None)?;
-    match connection.recv_reply()? {
-        Some((Reply::Done, _)) => Ok(()),
-        Some((
-            Reply::Failed {
-                exit,
-                doing,
-                because,
-                hint,
-            },
-            _,
-        )) => Err(failed(exit, doing, because, &hint)),
-        Some(_) => Err(Failure::usage(doing()).because("its supervisor says something else")),
-        None => Err(Failure::new(USAGE, doing()).because("the pod has ended")),
+    let Some((reply, _)) = connection.recv_reply()? else {
+        return Err(Failure::usage(doing()).because("the pod has ended"));
+    };
+    if let Some(answer) = wanted(&reply) {
+        return Ok(answer);
     }
+    Err(match reply {
+        Reply::Failed {
+            exit,
+            doing,
+            because,
+            hint,
+        } => failed(exit, doing, because, &hint),
+        _ => Failure::usage(doing()).because("its supervisor says something else"),
+    })
+}
+
+/// The same of a request that has no other answer than that it is done.
+pub(super) fn done(connection: &Connection, doing: impl Fn() -> String) -> Result<(), Failure> {
+    answer(connection, doing, |reply| {
+        (*reply == Reply::Done).then_some(())
+    })
 }
 
 /// Waits until there is something to read (or the end of it); `false` when the time is over.

@@ -264,8 +264,7 @@ fn ours(error: rkt_stage0::Error) -> Failure {
 fn remove(asked: &Remove) -> Result<u8, Failure> {
     let pod = running(&asked.globals, &asked.pod)?;
     let doing = || format!("close a port of pod `{}`", pod.uuid());
-    let plan = plan(&pod)?;
-    if !plan.leads_ports() && !plan.networks.is_empty() {
+    if plan(&pod)?.others_lead_ports() {
         return Err(Failure::usage(doing())
             .because("plugins and `pasta` lead a pod's ports, from its start to its end"));
     }

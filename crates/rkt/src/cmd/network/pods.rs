@@ -62,6 +62,26 @@ impl Checked {
     }
 }
 
+/// Hands over each pod that runs, with its plan.
+fn each_running(
+    globals: &Globals,
+    mut look_at: impl FnMut(&Pod, &Plan) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let pods = look::open(globals)?;
+    for (uuid, shelf) in pods.uuids()? {
+        let Some(pod) = pods.get_from(uuid, shelf)? else {
+            continue;
+        };
+        if pod.state() != State::Running {
+            continue;
+        }
+        if let Some(plan) = pod.plan()?.and_then(|bytes| Plan::decode(&bytes).ok()) {
+            look_at(&pod, &plan)?;
+        }
+    }
+    Ok(())
+}
+
 /// Looks whether the host's firewall still has every running pod that rkt has put there, and has
 /// those put back that are gone, when that is wanted.
 pub(super) fn guarded(
@@ -71,19 +91,11 @@ pub(super) fn guarded(
 ) -> Result<Vec<Checked>, Failure> {
     let mut all = Vec::new();
     let mut owners = Vec::new();
-    let pods = look::open(globals)?;
-    for (uuid, shelf) in pods.uuids()? {
-        let Some(pod) = pods.get_from(uuid, shelf)? else {
-            continue;
-        };
-        if pod.state() != State::Running {
-            continue;
-        }
+    each_running(globals, |pod, plan| {
         // One that another version of rkt runs says nothing that is understood here.
         let status = PodStatus::read(pod.as_fd()).ok().flatten();
-        let plan = pod.plan()?.and_then(|bytes| Plan::decode(&bytes).ok());
-        let (Some(status), Some(plan)) = (status.filter(|s| s.ready), plan) else {
-            continue;
+        let Some(status) = status.filter(|s| s.ready) else {
+            return Ok(());
         };
         let is_there = |n: &&NetworkPlan| match n.driver {
             Driver::Bridge | Driver::Ptp => true,
@@ -95,29 +107,31 @@ pub(super) fn guarded(
         };
         let mut there = plan.networks.iter().filter(is_there);
         let Some(network) = there.find(|n| wanted(n.name.as_str())) else {
-            continue;
+            return Ok(());
         };
         // Pods come and go meanwhile: who is not there is looked for once more.
+        let uuid = pod.uuid();
         if !owners.contains(&uuid) {
             owners = Firewall::open().and_then(|firewall| firewall.owners())?;
         }
         // Who asks while the pod ends finds nothing of it.
         if owners.contains(&uuid) || !pod.is_locked()? {
-            continue;
+            return Ok(());
         }
         all.push(Checked {
             network: network.name.to_string(),
             pod: uuid,
             interface: network.interface.clone(),
             verdict: match repair {
-                true => put_back(&pod),
+                true => put_back(pod),
                 false => Verdict::Wrong(
                     "the host's firewall has lost its rules; `rkt network check --repair` puts them back"
                         .to_owned(),
                 ),
             },
         });
-    }
+        Ok(())
+    })?;
     Ok(all)
 }
 
@@ -141,32 +155,23 @@ pub(super) fn check(
     wanted: impl Fn(&str) -> bool,
 ) -> Result<Vec<Checked>, Failure> {
     let mut all = Vec::new();
-    let pods = look::open(globals)?;
-    for (uuid, shelf) in pods.uuids()? {
-        let Some(pod) = pods.get_from(uuid, shelf)? else {
-            continue;
-        };
-        if pod.state() != State::Running {
-            continue;
-        }
-        let Some(plan) = pod.plan()?.and_then(|bytes| Plan::decode(&bytes).ok()) else {
-            continue;
-        };
+    each_running(globals, |pod, plan| {
         let foreign = plan.networks.iter().filter(|n| n.driver == Driver::Cni);
         for network in foreign.filter(|n| wanted(n.name.as_str())) {
-            let verdict = match one(&pod, &plan, network)? {
+            let verdict = match one(pod, plan, network)? {
                 Some(verdict) => verdict,
                 // It has ended meanwhile, or is not that far.
                 None => continue,
             };
             all.push(Checked {
                 network: network.name.to_string(),
-                pod: uuid,
+                pod: pod.uuid(),
                 interface: network.interface.clone(),
                 verdict,
             });
         }
-    }
+        Ok(())
+    })?;
     Ok(all)
 }
 
